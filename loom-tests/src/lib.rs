@@ -1,0 +1,1 @@
+//! potad-loom-tests

@@ -1,0 +1,110 @@
+//! The asymmetric barrier: one side free, the other dear.
+//!
+//! # What always holds
+//!
+//! Let A run `store x; light(); load y` and B run `store y; heavy(); load x`.
+//! At least one of the two loads sees the other's store. Either A's accesses
+//! come before B's `heavy` and B sees `x`, or they come after it and A sees
+//! `y`.
+//!
+//! # How, and at what cost
+//!
+//! On Linux, `heavy` is `membarrier(PRIVATE_EXPEDITED)`: the kernel runs a
+//! full barrier on every processor that runs a thread of this process (0.3 us
+//! alone, 8 us with another thread running), and `light` only keeps the
+//! compiler from reordering. Elsewhere, and in models, both are full fences.
+//! The choice is made once per process; a `light` that runs before the choice
+//! is known is a full fence, which is right with either `heavy`.
+
+#[cfg(all(not(loom), feature = "std", target_os = "linux"))]
+mod asymmetric {
+    use core::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
+    use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+
+    const UNKNOWN: u8 = 0;
+    const KERNEL: u8 = 1;
+    const FENCES: u8 = 2;
+
+    static CHOICE: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    #[inline]
+    pub(super) fn light() {
+        // Relaxed: the value only ever goes from UNKNOWN to one choice, and
+        // the fence taken for UNKNOWN suits both.
+        if CHOICE.load(Ordering::Relaxed) == KERNEL {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            light_slow();
+        }
+    }
+
+    #[cold]
+    fn light_slow() {
+        fence(Ordering::SeqCst);
+        choose();
+    }
+
+    #[cold]
+    fn choose() -> u8 {
+        let known = CHOICE.load(Ordering::Relaxed);
+        if known != UNKNOWN {
+            return known;
+        }
+        let offered = membarrier_query().contains_command(MembarrierCommand::PrivateExpedited)
+            && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+            && membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+        let choice = if offered { KERNEL } else { FENCES };
+        // The first choice stands: two answers in one process would be wrong.
+        match CHOICE.compare_exchange(UNKNOWN, choice, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => choice,
+            Err(first) => first,
+        }
+    }
+
+    pub(super) fn heavy() {
+        fence(Ordering::SeqCst);
+        if choose() == KERNEL && membarrier(MembarrierCommand::PrivateExpedited).is_err() {
+            // Registered and tried in `choose`; the kernel does not take it back.
+            unreachable!("the kernel withdrew its barrier");
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn is_asymmetric() -> bool {
+        choose() == KERNEL
+    }
+}
+
+#[cfg(not(all(not(loom), feature = "std", target_os = "linux")))]
+mod asymmetric {
+    use crate::sync::atomic::{Ordering, fence};
+
+    #[inline]
+    pub(super) fn light() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn is_asymmetric() -> bool {
+        false
+    }
+}
+
+/// The cheap side, for the path that runs often.
+#[inline]
+pub fn light() {
+    asymmetric::light();
+}
+
+/// The dear side, for whoever reaches into another thread's state.
+pub fn heavy() {
+    asymmetric::heavy();
+}
+
+/// Whether the cheap side is free here.
+pub fn is_asymmetric() -> bool {
+    asymmetric::is_asymmetric()
+}

@@ -1,0 +1,195 @@
+//! The only door to atomics, cells, locks, threads and barriers.
+//!
+//! Everything concurrent in the workspace imports from here, so that a model
+//! (`cfg(loom)`) sees each access. Two faces: std (or `core` without the `std`
+//! feature) and loom. The switch is `cfg(loom)` alone, never `cfg(test)`:
+//! models build us as libraries.
+//!
+//! Not part of the stable interface.
+
+pub mod barrier;
+pub mod parking;
+
+/// Reference counting outside the models' view: it is the library's, not ours.
+pub use alloc::sync::Arc;
+
+/// Atomics and fences.
+pub mod atomic {
+    #[cfg(not(loom))]
+    pub use core::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
+    };
+    #[cfg(loom)]
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+/// Threads and spinning.
+pub mod thread {
+    #[cfg(loom)]
+    pub use loom::thread::{JoinHandle, spawn, yield_now};
+    #[cfg(all(not(loom), feature = "std"))]
+    pub use std::thread::{JoinHandle, spawn, yield_now};
+
+    /// Without threads of our own, spin.
+    #[cfg(all(not(loom), not(feature = "std")))]
+    pub fn yield_now() {
+        core::hint::spin_loop();
+    }
+}
+
+/// Cells with `with` and `with_mut` only, as loom has them.
+pub mod cell {
+    #[cfg(loom)]
+    pub use loom::cell::UnsafeCell;
+
+    /// A cell whose uses loom can see.
+    #[cfg(not(loom))]
+    #[derive(Debug, Default)]
+    #[repr(transparent)]
+    pub struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+    #[cfg(not(loom))]
+    impl<T> UnsafeCell<T> {
+        /// A cell around `value`.
+        pub const fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        /// Hands the pointer to `use_it` for reading.
+        #[inline]
+        pub fn with<R>(&self, use_it: impl FnOnce(*const T) -> R) -> R {
+            use_it(self.0.get())
+        }
+
+        /// Hands the pointer to `use_it` for writing.
+        #[inline]
+        pub fn with_mut<R>(&self, use_it: impl FnOnce(*mut T) -> R) -> R {
+            use_it(self.0.get())
+        }
+    }
+}
+
+pub use mutex::{Mutex, MutexGuard};
+
+#[cfg(loom)]
+mod mutex {
+    //! loom's mutex without the poison: a panicking model has failed anyway.
+
+    pub use loom::sync::MutexGuard;
+
+    /// A blocking lock.
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        /// A free lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        /// Waits until the lock is ours.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// Takes the lock if it is free.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+    }
+}
+
+#[cfg(all(not(loom), feature = "std"))]
+mod mutex {
+    pub use parking_lot::{Mutex, MutexGuard};
+}
+
+#[cfg(all(not(loom), not(feature = "std")))]
+mod mutex {
+    //! A spinning lock for builds without an operating system.
+
+    use core::cell::UnsafeCell;
+    use core::ops::{Deref, DerefMut};
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    /// A spinning lock.
+    #[derive(Debug, Default)]
+    pub struct Mutex<T> {
+        held: AtomicBool,
+        value: UnsafeCell<T>,
+    }
+
+    // SAFETY: the lock gives out one exclusive reference at a time.
+    unsafe impl<T: Send> Send for Mutex<T> {}
+    // SAFETY: as above.
+    unsafe impl<T: Send> Sync for Mutex<T> {}
+
+    impl<T> Mutex<T> {
+        /// A free lock around `value`.
+        pub const fn new(value: T) -> Self {
+            Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        }
+
+        /// Spins until the lock is ours.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            loop {
+                if let Some(guard) = self.try_lock() {
+                    return guard;
+                }
+                core::hint::spin_loop();
+            }
+        }
+
+        /// Takes the lock if it is free.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            // Acquire pairs with the guard's Release.
+            let was_held = self.held.swap(true, Ordering::Acquire);
+            (!was_held).then_some(MutexGuard { lock: self })
+        }
+
+        /// The value: nobody else can be here.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.value.get_mut()
+        }
+
+        /// The value, out of the lock.
+        pub fn into_inner(self) -> T {
+            self.value.into_inner()
+        }
+    }
+
+    /// The lock, held.
+    ///
+    /// # Invariants
+    ///
+    /// `lock.held` was set by whoever made this guard.
+    #[derive(Debug)]
+    pub struct MutexGuard<'a, T> {
+        lock: &'a Mutex<T>,
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            // SAFETY: the lock is held, so no exclusive reference exists.
+            unsafe { &*self.lock.value.get() }
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            // SAFETY: the lock is held by this guard, which is borrowed mutably.
+            unsafe { &mut *self.lock.value.get() }
+        }
+    }
+
+    impl<T> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            // Pairs with the swap in `try_lock`.
+            self.lock.held.store(false, Ordering::Release);
+        }
+    }
+}
