@@ -108,3 +108,16 @@ pub fn heavy() {
 pub fn is_asymmetric() -> bool {
     asymmetric::is_asymmetric()
 }
+
+/// A full barrier between an atomic read-modify-write just made and the loads
+/// that follow.
+///
+/// On x86 the locked instruction was that barrier already, so only the
+/// compiler is held back; elsewhere, and in models, a full fence.
+#[inline]
+pub fn after_rmw() {
+    #[cfg(all(not(loom), any(target_arch = "x86", target_arch = "x86_64")))]
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+    #[cfg(not(all(not(loom), any(target_arch = "x86", target_arch = "x86_64"))))]
+    crate::sync::atomic::fence(crate::sync::atomic::Ordering::SeqCst);
+}

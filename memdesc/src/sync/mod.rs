@@ -9,6 +9,7 @@
 
 pub mod barrier;
 pub mod parking;
+mod unique;
 
 /// Reference counting outside the models' view: it is the library's, not ours.
 pub use alloc::sync::Arc;
@@ -72,6 +73,7 @@ pub mod cell {
 }
 
 pub use mutex::{Mutex, MutexGuard};
+pub use unique::unique_id;
 
 #[cfg(loom)]
 mod mutex {
