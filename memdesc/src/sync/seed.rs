@@ -1,0 +1,53 @@
+//! Seeded bugs for twins of models.
+//!
+//! A model that cannot fail proves nothing. Its twin runs the same code with
+//! one step broken, and must fail. The production code asks
+//! [`seeded!`](crate::seeded) at that step: a constant `false` but under
+//! `cfg(loom)`, where the harness plants one seed for the time of one run.
+//!
+//! All threads of a model are one thread of the system, so the seed lives in a
+//! plain thread-local and tests that run beside each other do not meet.
+
+#[cfg(loom)]
+std::thread_local! {
+    static PLANTED: core::cell::Cell<Option<&'static str>> = const { core::cell::Cell::new(None) };
+}
+
+/// Plants `seed` until the guard is dropped.
+#[cfg(loom)]
+#[must_use]
+pub fn plant(seed: &'static str) -> Planted {
+    PLANTED.set(Some(seed));
+    Planted(())
+}
+
+/// Whether `seed` is planted.
+#[cfg(loom)]
+pub fn is_planted(seed: &str) -> bool {
+    PLANTED.get() == Some(seed)
+}
+
+/// Takes the seed out again.
+#[cfg(loom)]
+#[derive(Debug)]
+pub struct Planted(());
+
+#[cfg(loom)]
+impl Drop for Planted {
+    fn drop(&mut self) {
+        PLANTED.set(None);
+    }
+}
+
+/// Whether the named bug is to happen here; always `false` outside models.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! seeded {
+    ($seed:literal) => {{
+        #[cfg(loom)]
+        let planted = $crate::sync::seed::is_planted($seed);
+        #[cfg(not(loom))]
+        let planted = false;
+        planted
+    }};
+}
