@@ -11,17 +11,48 @@ extern crate alloc;
 extern crate std;
 
 mod block;
+mod cell;
+mod dead;
+mod descriptor;
 mod error;
+mod found;
+mod fresh;
 mod granule;
+mod header;
+mod immediate;
+mod kinds;
+mod lock;
+mod locked;
 mod once;
 mod order;
+mod owner;
+mod reclaim;
+mod refs;
 #[doc(hidden)]
 pub mod sync;
+mod word;
 mod zeroed;
 
 pub use block::{Block, Place};
-pub use error::GeometryError;
+pub use cell::Cell;
+#[doc(hidden)]
+pub use cell::TypeInfo;
+pub use dead::{Dead, Garbage};
+pub use descriptor::{Descriptor, Home};
+pub use error::{GeometryError, KindError, OutOfMemory, OwnerError};
+pub use found::{Found, Peek, Peeked};
+pub use fresh::Fresh;
 pub use granule::{Cover, Granule, Granules, MAX_GRANULES};
+pub use header::Header;
+pub use immediate::{Immediate, Subtype};
+#[doc(hidden)]
+pub use kinds::kinds_differ;
+pub use kinds::{Kind, Kinds, MAX_KINDS};
+pub use locked::{Locked, LockedErased};
 pub use once::OnceSlot;
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
+pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
+pub use reclaim::{Guard, pin};
+pub use refs::{ErasedRef, Ref};
+pub use word::{AtomicWord, Word, WordKind};
 pub use zeroed::{Zeroed, zeroed_array};

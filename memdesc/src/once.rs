@@ -43,6 +43,13 @@ unsafe impl<T: Send + Sync> Sync for OnceSlot<T> {}
 
 impl<T> OnceSlot<T> {
     /// An empty slot.
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self { installed: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
+    }
+
+    /// An empty slot: atomics of a model cannot be made in a constant.
+    #[cfg(loom)]
     pub fn new() -> Self {
         Self { installed: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
     }

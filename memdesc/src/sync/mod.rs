@@ -9,6 +9,7 @@
 
 pub mod barrier;
 pub mod parking;
+pub mod seed;
 mod unique;
 
 /// Reference counting outside the models' view: it is the library's, not ours.
@@ -37,6 +38,27 @@ pub mod thread {
     #[cfg(all(not(loom), not(feature = "std")))]
     pub fn yield_now() {
         core::hint::spin_loop();
+    }
+
+    #[cfg(loom)]
+    pub use loom::thread::ThreadId as Token;
+    #[cfg(all(not(loom), feature = "std"))]
+    pub use std::thread::ThreadId as Token;
+
+    /// Threads have no names here.
+    #[cfg(all(not(loom), not(feature = "std")))]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Token {}
+
+    /// What tells this thread from the others, where that is known.
+    pub fn token() -> Option<Token> {
+        #[cfg(loom)]
+        let token = Some(loom::thread::current().id());
+        #[cfg(all(not(loom), feature = "std"))]
+        let token = Some(std::thread::current().id());
+        #[cfg(all(not(loom), not(feature = "std")))]
+        let token = None;
+        token
     }
 }
 

@@ -1,0 +1,127 @@
+//! The fresh descriptor: made, owned, not yet published.
+
+use crate::cell::{self, Cell};
+use crate::{Block, Descriptor, Home, Kind, OutOfMemory, OwnerId, Ref, Word};
+use core::fmt;
+use core::mem;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// A descriptor that nobody else has seen: freely writable, and dropped like a
+/// box. Publishing it in a tree makes it shared, counted and findable.
+///
+/// # Invariants
+///
+/// `cell` was made by `cell::make`, and this value alone uses it.
+pub struct Fresh<H: Home, T: Descriptor> {
+    cell: NonNull<Cell<H, T>>,
+}
+
+// SAFETY: owns a home and a body, both `Send + Sync`.
+unsafe impl<H: Home, T: Descriptor> Send for Fresh<H, T> {}
+// SAFETY: as above; shared, it gives out shared references only.
+unsafe impl<H: Home, T: Descriptor> Sync for Fresh<H, T> {}
+
+impl<H: Home, T: Descriptor> Fresh<H, T> {
+    /// Puts header and home around `body`.
+    ///
+    /// Fails only for want of memory, and hands the body back.
+    pub fn new(home: H, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
+        // INVARIANT: just made.
+        match cell::make(home, owner, body) {
+            Ok(cell) => Ok(Self { cell }),
+            Err((bytes, body)) => Err((OutOfMemory { bytes }, body)),
+        }
+    }
+
+    /// The body, out of the descriptor.
+    pub fn into_body(self) -> T {
+        let this = mem::ManuallyDrop::new(self);
+        // SAFETY: ours alone, and read once: `this` is not dropped.
+        let Cell { head, body } = unsafe { this.cell.read() };
+        // SAFETY: moved out just above, and not used again.
+        unsafe { cell::release(this.cell) };
+        drop(head);
+        body
+    }
+
+    /// The home.
+    pub fn home(&self) -> &H {
+        &self.cell().head.home
+    }
+
+    /// The owner.
+    pub fn owner(&self) -> OwnerId {
+        self.cell().head.header.owner()
+    }
+
+    /// The word that will name the descriptor as one of this kind.
+    #[doc(hidden)]
+    pub fn word(&self, kind: Kind) -> Word {
+        Word::of_descriptor(self.cell.as_ptr().cast(), kind)
+    }
+
+    /// Writes the place; to be done before the word is stored anywhere.
+    #[doc(hidden)]
+    pub fn set_place(&self, block: Block) {
+        self.cell().head.header.set_place(Some(block));
+    }
+
+    /// Takes the place back, when publishing failed.
+    #[doc(hidden)]
+    pub fn clear_place(&self) {
+        self.cell().head.header.set_place(None);
+    }
+
+    /// The descriptor as its first reference.
+    ///
+    /// # Safety
+    ///
+    /// - `kind` is the kind of `T` in the set that whoever follows the word
+    ///   consults.
+    #[doc(hidden)]
+    pub unsafe fn into_ref(self, kind: Kind) -> Ref<H, T> {
+        let word = self.word(kind);
+        mem::forget(self);
+        // SAFETY: a cell of these types, by our invariant and the caller's
+        // promise; its one reference, made with it, is the new value's.
+        unsafe { Ref::adopt(word) }
+    }
+
+    fn cell(&self) -> &Cell<H, T> {
+        // SAFETY: live and ours, by the invariant.
+        unsafe { self.cell.as_ref() }
+    }
+}
+
+impl<H: Home, T: Descriptor> Deref for Fresh<H, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.cell().body
+    }
+}
+
+impl<H: Home, T: Descriptor> DerefMut for Fresh<H, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: live and ours alone, by the invariant, and borrowed mutably.
+        let cell = unsafe { self.cell.as_mut() };
+        &mut cell.body
+    }
+}
+
+impl<H: Home, T: Descriptor> Drop for Fresh<H, T> {
+    fn drop(&mut self) {
+        // SAFETY: ours alone; read once, for this is the last use.
+        let parts = unsafe { self.cell.read() };
+        // SAFETY: moved out just above, and not used again.
+        unsafe { cell::release(self.cell) };
+        drop(parts);
+    }
+}
+
+impl<H: Home, T: Descriptor> fmt::Debug for Fresh<H, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fresh").field(&T::NAME).field(self.cell()).finish()
+    }
+}

@@ -1,0 +1,132 @@
+//! The lock: one bit of the header's state, and one to say that someone sleeps.
+//!
+//! # What always holds
+//!
+//! LOCKED is set by one thread at a time, and not on a dead header. Whoever is
+//! about to sleep sets PARKED first, and holds a reference (so the header
+//! cannot die under it) and no pin (so its sleep holds up no memory).
+//! `unlock` takes PARKED away with LOCKED and wakes everybody; they compete
+//! anew. That no wake-up is missed is `parking`'s promise: it re-reads the
+//! state where an `unpark_all` can no longer slip by.
+//!
+//! # Cost
+//!
+//! Uncontended: one RMW to lock, one to unlock. Not fair, not recursive: a
+//! thread that locks twice waits for itself.
+
+use crate::header::{After, DEAD, Header, LOCKED, PARKED};
+use crate::sync::atomic::Ordering;
+use crate::sync::parking;
+
+/// Looks this often before it sleeps.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 48 };
+
+/// What one attempt found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TryLock {
+    /// It is ours.
+    Locked,
+    /// Somebody holds it.
+    Held,
+    /// The descriptor has been torn down.
+    Dead,
+}
+
+impl Header {
+    /// Tries once; the caller keeps the memory readable.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> TryLock {
+        // Relaxed: a guess for the exchange.
+        let mut seen = self.state.load(Ordering::Relaxed);
+        loop {
+            if seen & DEAD != 0 {
+                return TryLock::Dead;
+            }
+            if seen & LOCKED != 0 {
+                return TryLock::Held;
+            }
+            // `Acquire` pairs with the `Release` in `unlock`: what the last
+            // holder wrote is seen by the next. Failing: a count or flag moved,
+            // or somebody locked: look again.
+            match self.state.compare_exchange_weak(
+                seen,
+                seen | LOCKED,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return TryLock::Locked,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Locks, waiting as long as it takes; the caller holds a reference.
+    #[inline]
+    pub(crate) fn lock_counted(&self) {
+        if self.try_lock() != TryLock::Locked {
+            self.lock_slow();
+        }
+    }
+
+    #[cold]
+    fn lock_slow(&self) {
+        for _ in 0..SPINS {
+            core::hint::spin_loop();
+            if self.try_lock() == TryLock::Locked {
+                return;
+            }
+        }
+        loop {
+            let seen = self.state.load(Ordering::Relaxed);
+            if seen & LOCKED == 0 {
+                if self.try_lock() == TryLock::Locked {
+                    return;
+                }
+                continue;
+            }
+            // Relaxed: PARKED only asks for a wake-up; `still` re-reads it.
+            let parked = self.state.compare_exchange_weak(
+                seen,
+                seen | PARKED,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if parked.is_err() {
+                continue;
+            }
+            let both = LOCKED | PARKED;
+            parking::park(self.key(), || self.state.load(Ordering::Relaxed) & both == both);
+        }
+    }
+
+    /// Gives the lock back; without any reference left, the descriptor dies.
+    #[inline]
+    pub(crate) fn unlock(&self) -> After {
+        let key = self.key();
+        // Relaxed: a guess for the exchange.
+        let mut seen = self.state.load(Ordering::Relaxed);
+        loop {
+            debug_assert!(seen & LOCKED != 0, "unlock of what is not locked");
+            let dies = Self::refs_of(seen) == 0;
+            let next = if dies { seen & !PARKED | DEAD } else { seen & !(LOCKED | PARKED) };
+            // `Release` pairs with `try_lock`; `Acquire` so that a teardown
+            // sees what every `put` before it did. Failing: a count or flag
+            // moved; the lock is still ours. After success nothing of the
+            // header is touched: it may be gone.
+            match self.state.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) if seen & PARKED != 0 => {
+                    parking::unpark_all(key);
+                    return if dies { After::Dies } else { After::Lives };
+                }
+                Ok(_) => return if dies { After::Dies } else { After::Lives },
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// What waiters sleep on: an address, never followed.
+    fn key(&self) -> usize {
+        (&raw const self.state).addr()
+    }
+}

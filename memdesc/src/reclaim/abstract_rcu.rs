@@ -1,0 +1,120 @@
+//! The promise of `defer` and nothing more, for models.
+//!
+//! Time is cut in generations. A pin joins the youngest; a `defer` puts its
+//! call into the youngest and starts a new one. The oldest generation goes,
+//! and its calls run, once nobody is in it. So a call runs exactly when all
+//! guards of its moment are gone: as early as the promise allows, which is
+//! where bugs show.
+//!
+//! Its lock gives models a few more happens-before edges than the real epoch
+//! does. Orderings around `pin` are for the models on the real one.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::mem;
+
+type Call = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Generation {
+    readers: usize,
+    calls: Vec<Call>,
+}
+
+#[derive(Default)]
+struct Time {
+    /// Number of the oldest generation.
+    oldest: usize,
+    generations: VecDeque<Generation>,
+}
+
+impl Drop for Time {
+    fn drop(&mut self) {
+        // The model is over, and calls may touch what loom has put away.
+        mem::forget(mem::take(&mut self.generations));
+    }
+}
+
+loom::lazy_static! {
+    static ref TIME: loom::sync::Mutex<Time> = loom::sync::Mutex::new(Time::default());
+}
+
+fn with_time<R>(change: impl FnOnce(&mut Time) -> R) -> R {
+    change(&mut TIME.lock().expect("a model that panicked has failed"))
+}
+
+impl Time {
+    fn youngest(&mut self) -> usize {
+        if self.generations.is_empty() {
+            self.generations.push_back(Generation::default());
+        }
+        self.oldest + self.generations.len() - 1
+    }
+
+    fn generation(&mut self, number: usize) -> &mut Generation {
+        &mut self.generations[number - self.oldest]
+    }
+
+    /// Takes out what is due: the calls of the oldest generations without
+    /// readers, and never those of the youngest.
+    fn take_due(&mut self) -> Vec<Call> {
+        let mut due = Vec::new();
+        while self.generations.len() > 1 && self.generations[0].readers == 0 {
+            self.oldest += 1;
+            due.extend(self.generations.pop_front().map(|gone| gone.calls).unwrap_or_default());
+        }
+        due
+    }
+}
+
+pub(super) struct Guard {
+    generation: Cell<usize>,
+}
+
+pub(super) fn pin() -> Guard {
+    Guard { generation: Cell::new(enter()) }
+}
+
+fn enter() -> usize {
+    with_time(|time| {
+        let youngest = time.youngest();
+        time.generation(youngest).readers += 1;
+        youngest
+    })
+}
+
+fn leave(generation: usize) {
+    let due = with_time(|time| {
+        time.generation(generation).readers -= 1;
+        time.take_due()
+    });
+    due.into_iter().for_each(|call| call());
+}
+
+impl Guard {
+    pub(super) fn defer(&self, f: impl FnOnce() + Send + 'static) {
+        with_time(|time| {
+            let youngest = time.youngest();
+            time.generation(youngest).calls.push(Box::new(f));
+            time.generations.push_back(Generation::default());
+        });
+    }
+
+    pub(super) fn flush(&self) {}
+
+    pub(super) fn repin(&mut self) {
+        leave(self.generation.get());
+        self.generation.set(enter());
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        leave(self.generation.get());
+    }
+}

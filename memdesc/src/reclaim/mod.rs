@@ -1,0 +1,79 @@
+//! Reclamation: what was made unreachable is freed once nobody can look at it.
+//!
+//! # What always holds
+//!
+//! A function given to [`Guard::defer`] runs after every guard that was live
+//! at that moment has been dropped. Nothing more is promised: it may run late,
+//! in any thread, or never if a guard is never dropped.
+//!
+//! # Back ends
+//!
+//! | build                     | collector                                      |
+//! |---------------------------|------------------------------------------------|
+//! | `std`                     | crossbeam's default one, with thread-locals    |
+//! | without `std`             | one static collector, registering at each pin  |
+//! | `loom`                    | an abstract RCU: the promise and nothing else  |
+//! | `loom` + `crossbeam_loom` | crossbeam's default one, modelled              |
+//!
+//! All trees of a process share it, so any guard is good for any of them.
+//!
+//! # Cost
+//!
+//! With `std`, a pin costs about as much as one uncontended RMW, a nested one
+//! a tenth of it. Without `std` a pin allocates: keep guards, and `repin` them.
+//! `repin` alone never collects, so ours flushes as well.
+
+#[cfg(all(loom, not(crossbeam_loom)))]
+mod abstract_rcu;
+#[cfg(all(loom, not(crossbeam_loom)))]
+use abstract_rcu as back;
+
+#[cfg(not(all(loom, not(crossbeam_loom))))]
+mod epoch;
+#[cfg(not(all(loom, not(crossbeam_loom))))]
+use epoch as back;
+
+use core::fmt;
+
+/// Keeps what is reachable now readable, until it is dropped.
+///
+/// ```
+/// let mut guard = potad_memdesc::pin();
+/// guard.defer(|| println!("everybody who could see it is gone"));
+/// guard.flush();
+/// guard.repin();
+/// ```
+#[must_use = "what it keeps is kept only until it is dropped"]
+pub struct Guard(back::Guard);
+
+/// Pins the calling thread.
+#[inline]
+pub fn pin() -> Guard {
+    Guard(back::pin())
+}
+
+impl Guard {
+    /// Runs `f` once every guard that is live now, this one too, is gone.
+    #[inline]
+    pub fn defer(&self, f: impl FnOnce() + Send + 'static) {
+        self.0.defer(f);
+    }
+
+    /// Hands over what this thread deferred, and collects some of what is due.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+
+    /// Drops and pins again, and flushes: a reader that keeps one guard for
+    /// long calls this between look-ups.
+    pub fn repin(&mut self) {
+        self.0.flush();
+        self.0.repin();
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}

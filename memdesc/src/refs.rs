@@ -1,0 +1,215 @@
+//! Counted references: what keeps a descriptor, and its block, alive.
+//!
+//! A reference outlives every pin. While one exists the block stays findable
+//! and is not given back; dropping the last one tears the descriptor down.
+//!
+//! # Cost
+//!
+//! Taking one from a peek and dropping it: one RMW each, on one line.
+
+use crate::cell::{Handle, TypeInfo};
+use crate::{Block, Descriptor, Header, Home, Locked, LockedErased, OwnerId, Word};
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem;
+use core::ops::Deref;
+
+/// A counted reference to a descriptor of known type; 8 bytes.
+///
+/// # Invariants
+///
+/// The handle names a cell whose body is a `T`, and one unit of its count
+/// belongs to this value.
+pub struct Ref<H: Home, T: Descriptor> {
+    handle: Handle<H>,
+    body: PhantomData<fn() -> T>,
+}
+
+impl<H: Home, T: Descriptor> Ref<H, T> {
+    /// Takes over one unit of the count.
+    ///
+    /// # Safety
+    ///
+    /// - `word` names a live cell with home `H` and a body of type `T`.
+    /// - One unit of its count belongs to the caller, who gives it up here.
+    #[doc(hidden)]
+    pub unsafe fn adopt(word: Word) -> Self {
+        // SAFETY: the unit keeps the cell, which is of these types.
+        let handle = unsafe { Handle::new(word) };
+        // INVARIANT: exactly the promises above.
+        Self { handle: handle.expect("a descriptor word"), body: PhantomData }
+    }
+
+    /// The block. It changes when a live block is split: only
+    /// [`lock`](Self::lock) makes it hold still.
+    pub fn block(&self) -> Block {
+        block_of(self.handle.header())
+    }
+
+    /// The owner.
+    pub fn owner(&self) -> OwnerId {
+        self.handle.header().owner()
+    }
+
+    /// The resource it was published in.
+    pub fn home(&self) -> &H {
+        self.handle.home()
+    }
+
+    /// Count, flags and poison.
+    pub fn header(&self) -> &Header {
+        self.handle.header()
+    }
+
+    /// Another reference, unless there are 2^31 already.
+    pub fn try_clone(&self) -> Option<Self> {
+        if !self.handle.header().try_get() {
+            return None;
+        }
+        // SAFETY: the unit taken just above keeps the cell for the new handle.
+        let handle = unsafe { self.handle.again() };
+        // INVARIANT: the same cell, and that unit.
+        Some(Self { handle, body: PhantomData })
+    }
+
+    /// Waits for the lock. A thread that holds it already waits for ever.
+    pub fn lock(&self) -> Locked<'_, H, T> {
+        self.handle.header().lock_counted();
+        // SAFETY: we hold the lock, and the type is ours.
+        unsafe { Locked::adopt(self.handle.word()) }
+    }
+
+    /// The same reference without its type.
+    pub fn erase(self) -> ErasedRef<H> {
+        let this = mem::ManuallyDrop::new(self);
+        // SAFETY: the unit of `this`, which is not dropped, goes along.
+        let handle = unsafe { this.handle.again() };
+        // INVARIANT: the same cell, and that unit.
+        ErasedRef { handle, info: TypeInfo::of::<T>() }
+    }
+
+    /// Whether this is the only reference and nobody holds the lock.
+    pub fn is_unshared(&self) -> bool {
+        self.handle.header().is_unshared()
+    }
+
+    /// The word that names the descriptor.
+    #[doc(hidden)]
+    pub fn word(&self) -> Word {
+        self.handle.word()
+    }
+}
+
+impl<H: Home, T: Descriptor> Deref for Ref<H, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: our unit keeps the cell, whose body is a `T`.
+        unsafe { self.handle.body() }
+    }
+}
+
+impl<H: Home, T: Descriptor> Drop for Ref<H, T> {
+    fn drop(&mut self) {
+        self.handle.put();
+    }
+}
+
+impl<H: Home, T: Descriptor> fmt::Debug for Ref<H, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple(T::NAME).field(&self.handle).finish()
+    }
+}
+
+/// A counted reference to a descriptor of a type found at run time.
+///
+/// # Invariants
+///
+/// The handle names a cell whose body is what `info` says, and one unit of its
+/// count belongs to this value.
+pub struct ErasedRef<H: Home> {
+    handle: Handle<H>,
+    info: &'static TypeInfo,
+}
+
+impl<H: Home> ErasedRef<H> {
+    /// INVARIANT of the caller: the unit is the caller's, the type right.
+    pub(crate) fn from_parts(handle: Handle<H>, info: &'static TypeInfo) -> Self {
+        Self { handle, info }
+    }
+
+    /// The block; see [`Ref::block`].
+    pub fn block(&self) -> Block {
+        block_of(self.handle.header())
+    }
+
+    /// The owner.
+    pub fn owner(&self) -> OwnerId {
+        self.handle.header().owner()
+    }
+
+    /// The name of the type.
+    pub fn kind_name(&self) -> &'static str {
+        self.info.name
+    }
+
+    /// The resource it was published in.
+    pub fn home(&self) -> &H {
+        self.handle.home()
+    }
+
+    /// Count, flags and poison.
+    pub fn header(&self) -> &Header {
+        self.handle.header()
+    }
+
+    /// Another reference, unless there are 2^31 already.
+    pub fn try_clone(&self) -> Option<Self> {
+        if !self.handle.header().try_get() {
+            return None;
+        }
+        // SAFETY: the unit taken just above keeps the cell for the new handle.
+        let handle = unsafe { self.handle.again() };
+        Some(Self { handle, info: self.info })
+    }
+
+    /// Waits for the lock. A thread that holds it already waits for ever.
+    pub fn lock(&self) -> LockedErased<'_, H> {
+        self.handle.header().lock_counted();
+        // SAFETY: the lock, which the new handle holds, keeps the cell.
+        let handle = unsafe { self.handle.again() };
+        LockedErased::from_parts(handle, self.info)
+    }
+
+    /// The reference with its type, or unchanged if the type is another.
+    pub fn downcast<T: Descriptor>(self) -> Result<Ref<H, T>, Self> {
+        if !self.info.is::<T>() {
+            return Err(self);
+        }
+        let this = mem::ManuallyDrop::new(self);
+        // SAFETY: the unit of `this`, which is not dropped, goes along.
+        let handle = unsafe { this.handle.again() };
+        // INVARIANT: the type was just compared.
+        Ok(Ref { handle, body: PhantomData })
+    }
+}
+
+impl<H: Home> Drop for ErasedRef<H> {
+    fn drop(&mut self) {
+        self.handle.put();
+    }
+}
+
+impl<H: Home> fmt::Debug for ErasedRef<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple(self.info.name).field(&self.handle).finish()
+    }
+}
+
+/// The place of a published descriptor.
+pub(crate) fn block_of(header: &Header) -> Block {
+    // Publish writes the place before it stores the first word, and handles
+    // are made from words.
+    header.place().expect("a published descriptor has a place")
+}

@@ -1,0 +1,318 @@
+//! The typed layer against a home with one slot: what a tree will do, without
+//! a tree.
+
+use potad_memdesc::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use potad_memdesc::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+struct Folio {
+    mapped: AtomicU64,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Drop for Folio {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Relaxed);
+    }
+}
+
+struct Slab([u8; 360]);
+
+descriptors! { pub set Mm { Folio = 1, Slab = 5 } }
+
+#[derive(Default)]
+struct State {
+    kinds: Kinds,
+    slot: AtomicWord,
+    torn_down: AtomicUsize,
+    poisoned: AtomicUsize,
+    dropped: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct OneSlot(Arc<State>);
+
+impl Home for OneSlot {
+    fn kinds(&self) -> &Kinds {
+        &self.0.kinds
+    }
+
+    fn teardown(dead: Dead<Self>) {
+        dead.with_home(|home, dead, guard| {
+            let state = &home.0;
+            state.torn_down.fetch_add(1, Relaxed);
+            state.poisoned.fetch_add(usize::from(dead.poisoned()), Relaxed);
+            let old = state.slot.swap(Word::EMPTY, Release);
+            assert!(old.names_same(dead.word()));
+            let info = state.kinds.info(old.descriptor_kind().unwrap()).unwrap();
+            // SAFETY: the only slot was cleared just above, and the kinds are
+            // right: this home never registers another type under a number.
+            unsafe { dead.into_garbage(info) }.retire(guard);
+        });
+    }
+}
+
+impl OneSlot {
+    fn new() -> Self {
+        let home = Self(Arc::default());
+        Mm::register(&home.0.kinds).unwrap();
+        home
+    }
+
+    fn publish<T: Descriptor>(&self, body: T) -> Ref<Self, T> {
+        let fresh = Fresh::new(self.clone(), OwnerId(3), body).ok().unwrap();
+        fresh.set_place(Block::containing(Granule(8), Order::new(3).unwrap()));
+        let kind = self.0.kinds.of::<T>().unwrap();
+        // SAFETY: the kind is the one that `find` below looks up.
+        let made = unsafe { fresh.into_ref(kind) };
+        self.0.slot.store(made.word(), Release);
+        made
+    }
+
+    fn publish_folio(&self) -> Ref<Self, Folio> {
+        let dropped = self.0.dropped.clone();
+        self.publish(Folio { mapped: AtomicU64::new(42), dropped })
+    }
+
+    fn find<'g>(&self, guard: &'g Guard) -> Option<Found<'g, Self>> {
+        let word = self.0.slot.load(Acquire);
+        let info = self.0.kinds.info(word.descriptor_kind()?)?;
+        // SAFETY: loaded under the guard; cleared before it is retired.
+        unsafe { Peeked::adopt(word, info, guard) }.map(Found::Descriptor)
+    }
+
+    fn torn_down(&self) -> usize {
+        self.0.torn_down.load(Relaxed)
+    }
+}
+
+#[test]
+fn sizes() {
+    assert_eq!(size_of::<Header>(), 16);
+    assert_eq!(size_of::<Cell<OneSlot, [u8; 360]>>(), 384);
+    assert_eq!(align_of::<Cell<OneSlot, u8>>(), 64);
+    assert_eq!(size_of::<Option<Ref<OneSlot, Folio>>>(), 8);
+    assert_eq!(size_of::<Option<Locked<'_, OneSlot, Folio>>>(), 8);
+    assert_eq!(size_of::<Word>(), 8);
+    assert_eq!(size_of::<Garbage>(), 24, "fits a deferred call without a box");
+}
+
+#[test]
+fn every_immediate_word_says_what_was_packed() {
+    for subtype in Subtype::ALL {
+        for order in Order::all() {
+            for (owner, cookie) in [(0, 0), (1, 7), (u16::MAX, u32::MAX), (0x8001, 1 << 31)] {
+                for poisoned in [false, true] {
+                    let immediate =
+                        Immediate { subtype, owner: OwnerId(owner), order, cookie, poisoned };
+                    let word = immediate.pack();
+                    assert_eq!(word.kind(), WordKind::Immediate(immediate));
+                    assert_eq!(word.is_poisoned(), poisoned);
+                    assert!(!word.is_link() && !word.is_empty());
+                    assert_eq!(word.descriptor_kind(), None);
+                    let sound = Immediate { poisoned: false, ..immediate };
+                    assert_eq!(Immediate::unpack(word.unpoisoned()), Some(sound));
+                }
+            }
+        }
+    }
+    let every_owner = |id| Immediate::new(Subtype::Raw, OwnerId(id), Order::ZERO);
+    for id in 0..=u16::MAX {
+        assert_eq!(Immediate::unpack(every_owner(id).pack()), Some(every_owner(id)));
+    }
+}
+
+#[test]
+fn kinds_refuse_with_the_operands() {
+    struct Any;
+    impl Descriptor for Any {
+        const NAME: &'static str = "any";
+    }
+    struct Rival;
+    impl Descriptor for Rival {
+        const NAME: &'static str = "rival";
+        const KIND_HINT: u8 = 5;
+    }
+    struct High;
+    impl Descriptor for High {
+        const NAME: &'static str = "high";
+        const KIND_HINT: u8 = 32;
+    }
+    let kinds = Kinds::new();
+    Mm::register(&kinds).unwrap();
+    assert_eq!(Mm::register(&kinds), Err(KindError::Registered { number: 1, name: "Folio" }));
+    let taken = KindError::NumberTaken { number: 5, name: "rival", taken_by: "Slab" };
+    assert_eq!(kinds.register::<Rival>(), Err(taken));
+    assert_eq!(kinds.register::<High>(), Err(KindError::OutOfRange { number: 32, name: "high" }));
+    assert_eq!(kinds.register::<Any>().map(Kind::get), Ok(2));
+    assert_eq!(kinds.of::<Any>(), Kind::new(2));
+    assert_eq!(kinds.of::<Rival>(), None);
+    assert_eq!(kinds.len(), 3);
+}
+
+#[test]
+fn all_31_numbers_can_be_given_out() {
+    struct Numbered<const N: u8>;
+    impl<const N: u8> Descriptor for Numbered<N> {
+        const NAME: &'static str = "numbered";
+    }
+    macro_rules! register {
+        ($kinds:ident, $($number:literal)*) => { $(
+            assert_eq!($kinds.register::<Numbered<$number>>().map(Kind::get), Ok($number));
+        )* };
+    }
+    let kinds = Kinds::new();
+    register!(kinds, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
+        29 30 31);
+    let full = KindError::Full { name: "numbered" };
+    assert_eq!(kinds.register::<Numbered<32>>(), Err(full));
+    assert_eq!(kinds.of::<Numbered<31>>(), Kind::new(31));
+}
+
+#[test]
+fn an_unpublished_descriptor_is_a_box() {
+    let home = OneSlot::new();
+    let fresh = Fresh::new(home.clone(), OwnerId(0), Slab([7; 360])).ok().unwrap();
+    assert_eq!(fresh.into_body().0[359], 7);
+    let dropped = home.0.dropped.clone();
+    let mapped = AtomicU64::new(1);
+    let mut fresh = Fresh::new(home.clone(), OwnerId(0), Folio { mapped, dropped }).ok().unwrap();
+    *fresh.mapped.get_mut() = 2;
+    assert_eq!(fresh.mapped.load(Relaxed), 2);
+    drop(fresh);
+    assert_eq!(home.0.dropped.load(Relaxed), 1);
+    assert_eq!(home.torn_down(), 0);
+    assert_eq!(Arc::strong_count(&home.0), 1);
+}
+
+#[test]
+fn peek_get_and_lock() {
+    let home = OneSlot::new();
+    let folio = home.publish_folio();
+    let guard = pin();
+    let found = home.find(&guard).unwrap();
+    assert_eq!((found.kind_name(), found.owner()), ("Folio", OwnerId(3)));
+    assert_eq!(found.block().base(), Granule(8));
+    assert!(matches!(Mm::of(&found), Some(Mm::Folio(peek)) if peek.mapped.load(Relaxed) == 42));
+    assert!(found.downcast::<Slab>().is_none());
+    let peeked = found.descriptor().unwrap();
+    let got = peeked.try_get().unwrap();
+    assert_eq!(folio.header().refs(), 2);
+    let got = got.downcast::<Slab>().unwrap_err().downcast::<Folio>().unwrap();
+    assert_eq!(got.mapped.load(Relaxed), 42);
+    let locked = peeked.lock().unwrap();
+    assert!(peeked.try_lock().is_none());
+    let locked = locked.downcast::<Folio>().unwrap();
+    drop((folio, got));
+    assert_eq!(home.torn_down(), 0, "the lock keeps it");
+    locked.poison();
+    drop(locked);
+    assert_eq!((home.torn_down(), home.0.poisoned.load(Relaxed)), (1, 1));
+    assert!(peeked.try_get().is_none() && peeked.lock().is_none());
+    assert!(home.find(&guard).is_none());
+    let peek = found.downcast::<Folio>().unwrap();
+    assert_eq!(peek.mapped.load(Relaxed), 42, "readable while pinned");
+    assert_eq!(home.0.dropped.load(Relaxed), 0);
+}
+
+#[test]
+fn a_locked_descriptor_can_be_kept_by_a_reference() {
+    let home = OneSlot::new();
+    let folio = home.publish_folio();
+    let erased = folio.try_clone().unwrap().erase();
+    let locked = folio.lock();
+    drop(erased);
+    let kept = locked.to_ref().unwrap();
+    drop(locked);
+    drop(folio);
+    assert_eq!(home.torn_down(), 0);
+    assert!(kept.is_unshared());
+    drop(kept);
+    assert_eq!(home.torn_down(), 1);
+}
+
+#[test]
+fn a_dead_that_is_not_retracted_leaks() {
+    #[derive(Clone)]
+    struct Careless(Kinds);
+    impl Home for Careless {
+        fn kinds(&self) -> &Kinds {
+            &self.0
+        }
+        fn teardown(dead: Dead<Self>) {
+            drop(dead);
+        }
+    }
+    let kinds = Kinds::new();
+    Mm::register(&kinds).unwrap();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let body = Folio { mapped: AtomicU64::new(0), dropped: dropped.clone() };
+    let fresh = Fresh::new(Careless(kinds.clone()), OwnerId(0), body).ok().unwrap();
+    // SAFETY: the kind was registered just above.
+    drop(unsafe { fresh.into_ref(kinds.of::<Folio>().unwrap()) });
+    for _ in 0..8 {
+        pin().flush();
+    }
+    assert_eq!(dropped.load(Relaxed), 0);
+}
+
+/// Readers peek, get and lock while one thread publishes and drops: every
+/// descriptor is torn down once and freed at most once, and never under a
+/// reader.
+#[test]
+fn stress_readers_against_the_last_put() {
+    let rounds: u64 = if cfg!(miri) { 50 } else { 20_000 };
+    let home = OneSlot::new();
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..3u64)
+        .map(|which| {
+            let (home, done) = (home.clone(), done.clone());
+            std::thread::spawn(move || {
+                let mut seen = 0u64;
+                while !done.load(Relaxed) {
+                    let guard = pin();
+                    let Some(found) = home.find(&guard) else { continue };
+                    let peeked = found.descriptor().unwrap();
+                    let folio = peeked.downcast::<Folio>().unwrap();
+                    assert!(folio.mapped.load(Relaxed) >= 42);
+                    if which == 0 {
+                        seen += u64::from(peeked.try_get().is_some());
+                    } else if let Some(locked) = peeked.lock() {
+                        let locked = locked.downcast::<Folio>().unwrap();
+                        let now = locked.mapped.load(Relaxed);
+                        assert_eq!(now % 2, 0, "odd only under the lock");
+                        locked.mapped.store(now + 1, Relaxed);
+                        std::hint::spin_loop();
+                        locked.mapped.store(now + 2, Relaxed);
+                        seen += 1;
+                    }
+                }
+                seen
+            })
+        })
+        .collect();
+    for _ in 0..rounds {
+        let folio = home.publish_folio();
+        // The slot must be empty before the next is published: wait for the
+        // readers' references and locks.
+        let before = home.torn_down();
+        drop(folio);
+        while home.torn_down() == before {
+            std::thread::yield_now();
+        }
+    }
+    done.store(true, Relaxed);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    assert_eq!(home.torn_down() as u64, rounds);
+    for _ in 0..1000 {
+        if home.0.dropped.load(Relaxed) as u64 == rounds {
+            return;
+        }
+        pin().flush();
+        std::thread::yield_now();
+    }
+    panic!("{} of {rounds} freed", home.0.dropped.load(Relaxed));
+}
