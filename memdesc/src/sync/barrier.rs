@@ -101,6 +101,8 @@ pub fn light() {
 
 /// The dear side, for whoever reaches into another thread's state.
 pub fn heavy() {
+    #[cfg(all(feature = "count", not(loom)))]
+    super::count::heavy();
     asymmetric::heavy();
 }
 

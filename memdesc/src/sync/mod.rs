@@ -8,6 +8,8 @@
 //! Not part of the stable interface.
 
 pub mod barrier;
+#[cfg(all(feature = "count", not(loom)))]
+pub mod count;
 pub mod parking;
 pub mod seed;
 mod unique;
@@ -17,14 +19,25 @@ pub use alloc::sync::Arc;
 
 /// Atomics and fences.
 pub mod atomic {
+    #[cfg(all(feature = "count", not(loom)))]
+    pub use super::count::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    #[cfg(all(not(feature = "count"), not(loom)))]
+    pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
     #[cfg(not(loom))]
-    pub use core::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
-    };
+    pub use core::sync::atomic::{Ordering, compiler_fence, fence};
     #[cfg(loom)]
     pub use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+}
+
+/// Atomics on lines that one thread writes and others hardly ever read: the
+/// same types, but never counted.
+pub mod own {
+    #[cfg(not(loom))]
+    pub use core::sync::atomic::AtomicU64;
+    #[cfg(loom)]
+    pub use loom::sync::atomic::AtomicU64;
 }
 
 /// Threads and spinning.

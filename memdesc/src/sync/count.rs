@@ -1,0 +1,147 @@
+//! Atomics that count: what an operation costs, exactly.
+//!
+//! With the feature `count` the shim's atomics are these. Each thread counts
+//! its own read-modify-writes (a failed compare-exchange is one), heavy
+//! barriers, and the distinct 64-byte lines that it wrote to. What a hand keeps
+//! for itself goes through [`sync::own`](super::own) and is not counted: those
+//! lines are no other thread's.
+//!
+//! For measuring only: everything is slower by the counting.
+
+use alloc::collections::BTreeSet;
+use core::sync::atomic::{self as plain, Ordering};
+use std::cell::RefCell;
+
+/// What a thread did since [`begin`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Atomic read-modify-writes.
+    pub rmws: u64,
+    /// The dear side of the asymmetric barrier.
+    pub heavy_barriers: u64,
+    /// Distinct lines of 64 bytes written.
+    pub lines_written: u64,
+}
+
+std::thread_local! {
+    static COUNTS: RefCell<(Counts, BTreeSet<usize>)> = RefCell::default();
+}
+
+/// Forgets what came before.
+pub fn begin() {
+    COUNTS.with_borrow_mut(|counts| *counts = Default::default());
+}
+
+/// What this thread did since [`begin`].
+pub fn end() -> Counts {
+    COUNTS.with_borrow(|(counts, lines)| Counts { lines_written: lines.len() as u64, ..*counts })
+}
+
+pub(super) fn heavy() {
+    COUNTS.with_borrow_mut(|(counts, _)| counts.heavy_barriers += 1);
+}
+
+fn rmw(address: usize) {
+    COUNTS.with_borrow_mut(|(counts, lines)| {
+        counts.rmws += 1;
+        lines.insert(address / 64);
+    });
+}
+
+fn write(address: usize) {
+    COUNTS.with_borrow_mut(|(_, lines)| lines.insert(address / 64));
+}
+
+macro_rules! counted {
+    ($name:ident $(<$param:ident>)?, $value:ty, { $($extra:tt)* }) => {
+        /// The atomic of the same name, counted.
+        #[derive(Debug)]
+        #[repr(transparent)]
+        pub struct $name $(<$param>)? (plain::$name $(<$param>)?);
+
+        impl $(<$param>)? Default for $name $(<$param>)? {
+            fn default() -> Self {
+                Self(Default::default())
+            }
+        }
+
+        impl $(<$param>)? $name $(<$param>)? {
+            /// An atomic around `value`.
+            pub const fn new(value: $value) -> Self {
+                Self(plain::$name::new(value))
+            }
+
+            fn address(&self) -> usize {
+                core::ptr::from_ref(self).addr()
+            }
+
+            /// As the original.
+            pub fn load(&self, order: Ordering) -> $value {
+                self.0.load(order)
+            }
+
+            /// As the original; one line written.
+            pub fn store(&self, value: $value, order: Ordering) {
+                write(self.address());
+                self.0.store(value, order);
+            }
+
+            /// As the original; one RMW.
+            pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                rmw(self.address());
+                self.0.swap(value, order)
+            }
+
+            /// As the original; one RMW, whatever comes of it.
+            pub fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                rmw(self.address());
+                self.0.compare_exchange(current, new, success, failure)
+            }
+
+            /// As the original; one RMW, whatever comes of it.
+            pub fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                rmw(self.address());
+                self.0.compare_exchange_weak(current, new, success, failure)
+            }
+
+            /// As the original.
+            pub fn get_mut(&mut self) -> &mut $value {
+                self.0.get_mut()
+            }
+
+            /// As the original.
+            pub fn into_inner(self) -> $value {
+                self.0.into_inner()
+            }
+
+            counted!(@ $value, $($extra)*);
+        }
+    };
+    (@ $value:ty, $($method:ident)*) => {
+        $(
+            /// As the original; one RMW.
+            pub fn $method(&self, value: $value, order: Ordering) -> $value {
+                rmw(self.address());
+                self.0.$method(value, order)
+            }
+        )*
+    };
+}
+
+counted!(AtomicU64, u64, { fetch_add fetch_sub fetch_or fetch_and fetch_xor fetch_max fetch_min });
+counted!(AtomicU32, u32, { fetch_add fetch_sub fetch_or fetch_and fetch_xor fetch_max fetch_min });
+counted!(AtomicUsize, usize, { fetch_add fetch_sub fetch_or fetch_and fetch_max fetch_min });
+counted!(AtomicBool, bool, { fetch_or fetch_and });
+counted!(AtomicPtr<T>, *mut T, {});
