@@ -1,1 +1,74 @@
-//! potad-lookup
+//! From an address to what lives there: a tree that readers walk without lock.
+//!
+//! # Picture
+//!
+//! ```text
+//!  level 4..10   sparse arrays, one word per 64^level granules; only if such blocks exist
+//!  level 3       sparse array, one word per section (64^3 granules)
+//!                   |
+//!                   +-- 0: nothing   +-- a block's word (orders 18..23)   +-- link
+//!                                                                            |
+//!  level 2, 1, 0    64 words per node, the same three answers  <-------------+
+//! ```
+//!
+//! A block of order `k` writes its word into the `1 << (k % 6)` **covering
+//! slots** that stand for it at its own level `k / 6`: adjacent, in one node,
+//! at most 32. A look-up goes down from the section and takes the first word
+//! that is no link.
+//!
+//! # What always holds
+//!
+//! - An address has at most one live word: a publication that overlaps another
+//!   is refused.
+//! - A slot is written only by whoever owns the granules it stands for. So
+//!   `publish`, `clear` and `retract` take no lock, and store plainly; who owns
+//!   what is the allocator's business.
+//! - A descriptor's memory is given out for freeing only by
+//!   [`Tree::retract`], after it found the descriptor's word in every covering
+//!   slot and cleared them. A caller who breaks the ownership rule loses words
+//!   and leaks descriptors; nobody ever reads freed memory.
+//!
+//! # What a reader may see
+//!
+//! Look-ups are linearisable **per address**. A block's slots are written one
+//! after the other, so two look-ups inside one block may see it half published
+//! or half gone; a descriptor's header is the truth about the whole. A block
+//! that lives throughout a look-up is found, whatever is split meanwhile:
+//! splits move words down and look-ups go from the top down, so what a reader
+//! no longer sees above it sees below. No look-up is ever repeated for that.
+//!
+//! # Cost
+//!
+//! | operation            | RMWs                       | lines written                 |
+//! |----------------------|----------------------------|-------------------------------|
+//! | `find`               | 0                          | 0                             |
+//! | `get` + drop         | 2                          | 1, the header's               |
+//! | `lock` + drop        | 2                          | 1, the header's               |
+//! | `publish`, `retract` | 0                          | 1 at orders 0-3, 6-9, ..; <= 4 |
+//! | `clear_immediate`    | 1, on the head slot        | as above                      |
+//!
+//! in the steady state: the first publication under a slot also installs nodes
+//! (one compare-exchange each), and one over an empty node unlinks it.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod error;
+mod find;
+mod immediate;
+mod next;
+mod node;
+mod publish;
+mod slots;
+mod sparse;
+mod split;
+mod tree;
+mod validate;
+
+pub use error::{LookupError, PublishError};
+pub use next::Iter;
+pub use publish::Retracted;
+pub use tree::Tree;
+pub use validate::Summary;

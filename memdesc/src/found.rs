@@ -15,7 +15,6 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 
 /// What lives at an address.
-#[derive(Debug)]
 pub enum Found<'g, H: Home> {
     /// A descriptor.
     Descriptor(Peeked<'g, H>),
@@ -70,6 +69,15 @@ impl<'g, H: Home> Found<'g, H> {
         match self {
             Self::Descriptor(peeked) => Some(peeked),
             Self::Immediate(..) => None,
+        }
+    }
+}
+
+impl<H: Home> fmt::Debug for Found<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Descriptor(peeked) => peeked.fmt(f),
+            Self::Immediate(immediate, block) => write!(f, "{immediate:?} at {block:?}"),
         }
     }
 }
@@ -162,9 +170,10 @@ impl<'g, H: Home> Peeked<'g, H> {
         Some(unsafe { Ref::adopt(self.handle.word()) })
     }
 
-    /// The lock, if it is free and the descriptor not dead.
+    /// The lock, if it is free and the descriptor not dead. It outlives the
+    /// pin, for a held lock keeps the descriptor.
     #[inline]
-    pub fn try_lock(&self) -> Option<LockedErased<'g, H>> {
+    pub fn try_lock(&self) -> Option<LockedErased<'static, H>> {
         if self.handle.header().try_lock() != TryLock::Locked {
             return None;
         }
@@ -177,7 +186,7 @@ impl<'g, H: Home> Peeked<'g, H> {
     ///
     /// Waits with the caller's pin held, which holds up all reclamation: where
     /// the wait may be long, `try_get`, drop the guard and lock the reference.
-    pub fn lock(&self) -> Option<LockedErased<'g, H>> {
+    pub fn lock(&self) -> Option<LockedErased<'static, H>> {
         loop {
             match self.handle.header().try_lock() {
                 TryLock::Dead => return None,

@@ -9,6 +9,7 @@
 use crate::cell::{Handle, TypeInfo};
 use crate::refs::block_of;
 use crate::{Block, Descriptor, ErasedRef, Granule, Header, Home, OwnerId, Ref, Word};
+use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem;
@@ -16,7 +17,14 @@ use core::ops::Deref;
 
 /// A locked descriptor of known type.
 ///
-/// Gives out `&T` only: whoever peeks reads the body meanwhile.
+/// Gives out `&T` only: whoever peeks reads the body meanwhile. Not `Sync`:
+/// what is done under the lock is done by one thread at a time.
+///
+/// ```compile_fail,E0277
+/// # use potad_memdesc::{Descriptor, Home, Locked};
+/// fn is_sync<T: Sync>() {}
+/// fn of<H: Home, T: Descriptor>() { is_sync::<Locked<'static, H, T>>() }
+/// ```
 ///
 /// # Invariants
 ///
@@ -24,7 +32,7 @@ use core::ops::Deref;
 /// value.
 pub struct Locked<'g, H: Home, T: Descriptor> {
     handle: Handle<H>,
-    borrow: PhantomData<&'g ()>,
+    borrow: PhantomData<(Cell<()>, &'g ())>,
     body: PhantomData<fn() -> T>,
 }
 
@@ -130,7 +138,7 @@ impl<H: Home, T: Descriptor> fmt::Debug for Locked<'_, H, T> {
 pub struct LockedErased<'g, H: Home> {
     handle: Handle<H>,
     info: &'static TypeInfo,
-    borrow: PhantomData<&'g ()>,
+    borrow: PhantomData<(Cell<()>, &'g ())>,
 }
 
 impl<'g, H: Home> LockedErased<'g, H> {

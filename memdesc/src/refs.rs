@@ -79,6 +79,15 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
         unsafe { Locked::adopt(self.handle.word()) }
     }
 
+    /// Waits for the lock and gives the reference up for it: the lock keeps
+    /// the descriptor as well as the reference did.
+    pub fn into_locked(self) -> Locked<'static, H, T> {
+        self.handle.header().lock_counted();
+        // SAFETY: we hold the lock, and the type is ours. The reference goes
+        // with `self`, and cannot be what kills: the lock is held.
+        unsafe { Locked::adopt(self.handle.word()) }
+    }
+
     /// The same reference without its type.
     pub fn erase(self) -> ErasedRef<H> {
         let this = mem::ManuallyDrop::new(self);
@@ -179,6 +188,17 @@ impl<H: Home> ErasedRef<H> {
         self.handle.header().lock_counted();
         // SAFETY: the lock, which the new handle holds, keeps the cell.
         let handle = unsafe { self.handle.again() };
+        LockedErased::from_parts(handle, self.info)
+    }
+
+    /// Waits for the lock and gives the reference up for it: the lock keeps
+    /// the descriptor as well as the reference did.
+    pub fn into_locked(self) -> LockedErased<'static, H> {
+        self.handle.header().lock_counted();
+        // SAFETY: the lock, which the new handle holds, keeps the cell.
+        let handle = unsafe { self.handle.again() };
+        // The reference goes with `self`, and cannot be what kills: the lock
+        // is held.
         LockedErased::from_parts(handle, self.info)
     }
 

@@ -56,3 +56,25 @@ pub fn zeroed_array<T: Zeroed, const N: usize>() -> Option<Box<[T; N]>> {
 pub fn zeroed_array<T: Zeroed, const N: usize>() -> Option<Box<[T; N]>> {
     Some(Box::new(core::array::from_fn(|_| T::default())))
 }
+
+/// A box, or `None` when memory is out.
+///
+/// ```
+/// assert_eq!(potad_memdesc::try_box(7).as_deref(), Some(&7));
+/// ```
+pub fn try_box<T>(value: T) -> Option<Box<T>> {
+    let layout = core::alloc::Layout::new::<T>();
+    if layout.size() == 0 {
+        return Some(Box::new(value));
+    }
+    // SAFETY: the size is not zero.
+    let fresh = unsafe { alloc::alloc::alloc(layout) }.cast::<T>();
+    if fresh.is_null() {
+        return None;
+    }
+    // SAFETY: fresh memory of this very layout.
+    unsafe { fresh.write(value) };
+    // SAFETY: allocated by the global allocator with the layout of `T`, and
+    // written just above.
+    Some(unsafe { Box::from_raw(fresh) })
+}

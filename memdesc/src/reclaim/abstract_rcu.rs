@@ -70,11 +70,12 @@ impl Time {
 }
 
 pub(super) struct Guard {
-    generation: Cell<usize>,
+    /// `None` once a twin unpinned early.
+    generation: Cell<Option<usize>>,
 }
 
 pub(super) fn pin() -> Guard {
-    Guard { generation: Cell::new(enter()) }
+    Guard { generation: Cell::new(Some(enter())) }
 }
 
 fn enter() -> usize {
@@ -105,8 +106,14 @@ impl Guard {
     pub(super) fn flush(&self) {}
 
     pub(super) fn repin(&mut self) {
-        leave(self.generation.get());
-        self.generation.set(enter());
+        self.unpin();
+        self.generation.set(Some(enter()));
+    }
+
+    pub(super) fn unpin(&self) {
+        if let Some(generation) = self.generation.take() {
+            leave(generation);
+        }
     }
 }
 
@@ -115,6 +122,6 @@ impl Drop for Guard {
         if std::thread::panicking() {
             return;
         }
-        leave(self.generation.get());
+        self.unpin();
     }
 }

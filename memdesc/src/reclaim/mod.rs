@@ -64,6 +64,13 @@ impl Guard {
         self.0.flush();
     }
 
+    /// Unpins now, for the twin of a model that forgets its pin.
+    #[cfg(all(loom, not(crossbeam_loom)))]
+    #[doc(hidden)]
+    pub fn seeded_unpin(&self) {
+        self.0.unpin();
+    }
+
     /// Drops and pins again, and flushes: a reader that keeps one guard for
     /// long calls this between look-ups.
     pub fn repin(&mut self) {

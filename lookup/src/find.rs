@@ -1,0 +1,141 @@
+//! Looking up: peek, get, lock.
+
+use crate::slots::place_of;
+use crate::sparse::Group;
+use crate::tree::Tree;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{
+    Block, Descriptor, ErasedRef, Found, Granule, Guard, Home, Immediate, Locked, LockedErased,
+    Peeked, Ref, Word, pin, seeded,
+};
+
+impl<H: Home> Tree<H> {
+    /// What lives at a granule, for as long as the pin lasts.
+    ///
+    /// A peek: no RMW, nothing written. It may be on its way out.
+    #[inline]
+    pub fn find<'g>(&self, at: Granule, guard: &'g Guard) -> Option<Found<'g, H>> {
+        let hit = self.hit(at)?;
+        let word = match hit.word.descriptor_kind() {
+            Some(_) => hit.word,
+            None => head_word(hit.group, hit.word, at, hit.level),
+        };
+        self.found_word(word, at, guard)
+    }
+
+    /// Follows a word. It was loaded under `guard` from a slot of this tree
+    /// that stands for `at`.
+    #[inline]
+    pub(crate) fn found_word<'g>(
+        &self,
+        word: Word,
+        at: Granule,
+        guard: &'g Guard,
+    ) -> Option<Found<'g, H>> {
+        let Some(kind) = word.descriptor_kind() else {
+            let immediate = Immediate::unpack(word)?;
+            return Some(Found::Immediate(immediate, Block::containing(at, immediate.order)));
+        };
+        let info = self.kinds()?.info(kind)?;
+        // SAFETY: `Fresh` made the cell with home `H`; the word was tagged
+        // with the kind that this very set gives its type. The word was in a
+        // slot while `guard` was pinned, and `retract`, which alone lets a
+        // cell go to the epoch, first clears every slot that names it.
+        unsafe { Peeked::adopt(word, info, guard) }.map(Found::Descriptor)
+    }
+
+    /// A counted reference to the descriptor at a granule; `None` if there is
+    /// none, it is dying, its type is another, or it has 2^31 references.
+    ///
+    /// Two RMWs with the drop, on one line.
+    pub fn get<T: Descriptor>(&self, at: Granule) -> Option<Ref<H, T>> {
+        loop {
+            let guard = pin();
+            let found = self.find(at, &guard)?;
+            if seeded!("read without a pin") {
+                unpin(&guard);
+            }
+            // Dead means gone: while its word still stood in the slot, nobody
+            // else lived here.
+            let got = found.descriptor()?.try_get_as::<T>()?;
+            // The re-check: a split may have moved the address on.
+            if got.block().contains(at) || seeded!("re-check left out") {
+                return Some(got);
+            }
+        }
+    }
+
+    /// The same for any type.
+    pub fn get_erased(&self, at: Granule) -> Option<ErasedRef<H>> {
+        loop {
+            let guard = pin();
+            let got = self.find(at, &guard)?.descriptor()?.try_get()?;
+            if got.block().contains(at) {
+                return Some(got);
+            }
+        }
+    }
+
+    /// The lock of the descriptor at a granule: the one proof that it
+    /// describes the granule, and goes on to while the lock is held. `None` if
+    /// there is none, it is dying, or its type is another.
+    ///
+    /// Two RMWs with the drop when nobody else holds it. Waiting keeps a
+    /// reference and no pin.
+    pub fn lock<T: Descriptor>(&self, at: Granule) -> Option<Locked<'static, H, T>> {
+        let locked = self.lock_if(at, |peeked| peeked.downcast::<T>().is_some())?;
+        locked.downcast().ok()
+    }
+
+    /// The same for any type.
+    pub fn lock_erased(&self, at: Granule) -> Option<LockedErased<'static, H>> {
+        self.lock_if(at, |_| true)
+    }
+
+    fn lock_if(
+        &self,
+        at: Granule,
+        wanted: impl Fn(&Peeked<'_, H>) -> bool,
+    ) -> Option<LockedErased<'static, H>> {
+        loop {
+            let guard = pin();
+            let found = self.find(at, &guard)?;
+            let peeked = found.descriptor().filter(|&peeked| wanted(peeked))?;
+            let locked = match peeked.try_lock() {
+                Some(locked) => locked,
+                None => {
+                    // Held, or dead, which is gone. The wait keeps a reference
+                    // instead of the pin.
+                    let counted = peeked.try_get()?;
+                    drop(guard);
+                    counted.into_locked()
+                }
+            };
+            // The re-check, as in `get`; under the lock it stays true.
+            if locked.contains(at) || seeded!("re-check left out") {
+                return Some(locked);
+            }
+        }
+    }
+}
+
+/// The bug of one twin.
+fn unpin(guard: &Guard) {
+    #[cfg(all(loom, not(crossbeam_loom)))]
+    guard.seeded_unpin();
+    let _ = guard;
+}
+
+/// The word of an immediate block as its head slot has it: the poison hint is
+/// set there alone.
+#[inline]
+pub(crate) fn head_word(group: &Group, word: Word, at: Granule, level: u32) -> Word {
+    let Some(immediate) = Immediate::unpack(word) else { return word };
+    if immediate.order.run() == 1 {
+        return word;
+    }
+    let head = place_of(Block::containing(at, immediate.order).base(), level);
+    // `Acquire` pairs with the marking.
+    let first = group[head].load(Ordering::Acquire);
+    if first.names_same(word) { first } else { word }
+}

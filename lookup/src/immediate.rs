@@ -1,0 +1,165 @@
+//! Blocks without a descriptor: one word says it all.
+//!
+//! # What always holds
+//!
+//! An immediate word has no lock. The **head slot**, the first of the covering
+//! ones, decides: whoever marks the block as failed does it there by a
+//! compare-exchange on the same value, whoever frees, replaces or splits the
+//! block takes the head by an RMW. One of the two sees the other: either the
+//! mark comes first and the old word shows it, or the mark fails and looks
+//! again. The other slots follow by plain stores; look-ups read the mark from
+//! the head.
+//!
+//! # Cost
+//!
+//! One RMW to clear or replace; none to publish.
+
+use crate::LookupError;
+use crate::publish::{all_name, clear};
+use crate::slots::place_of;
+use crate::tree::Tree;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Word, pin, seeded};
+
+impl<H: Home> Tree<H> {
+    /// Publishes an immediate word for a block that the caller owns.
+    ///
+    /// ```
+    /// # use memdesc::*;
+    /// # use potad_lookup::*;
+    /// # #[derive(Clone)] struct Nobody(Kinds);
+    /// # impl Home for Nobody {
+    /// #     fn kinds(&self) -> &Kinds { &self.0 }
+    /// #     fn teardown(_: Dead<Self>) {}
+    /// # }
+    /// let tree = Tree::<Nobody>::new();
+    /// let block = Block::new(Granule(64), Order::new(5)?)?;
+    /// let raw = Immediate::new(Subtype::Raw, OwnerId(7), block.order());
+    /// tree.publish_immediate(block, raw)?;
+    ///
+    /// let guard = pin();
+    /// assert_eq!(tree.find(Granule(95), &guard).unwrap().immediate(), Some(raw));
+    /// let inside = Block::new(Granule(80), Order::new(0)?)?;
+    /// let refused = tree.publish_immediate(inside, raw.with_order(Order::ZERO));
+    /// assert_eq!(refused, Err(LookupError::Overlap { asked: inside, found: block }));
+    ///
+    /// // Memory fails in granule 90; whoever frees the block is told.
+    /// assert!(tree.poison_immediate(Granule(90)).is_some());
+    /// assert!(tree.clear_immediate(block)?.poisoned);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_immediate(&self, block: Block, immediate: Immediate) -> Result<(), LookupError> {
+        check_order(block, immediate)?;
+        let slots = self.vacant_slots(block)?;
+        self.announce(block.order().level());
+        self.store(slots, immediate.pack(), block.order().level());
+        Ok(())
+    }
+
+    /// Takes the word of a block out and returns what it said, poison hint
+    /// included. Refuses, and changes nothing, if something else is there.
+    pub fn clear_immediate(&self, block: Block) -> Result<Immediate, LookupError> {
+        let wrong = LookupError::WrongWord { asked: block };
+        let slots = self.slots(block).ok_or(wrong)?;
+        own_immediate(block, slots)?;
+        if seeded!("freed without looking at the mark") {
+            let old = Immediate::unpack(slots[0].load(Ordering::Relaxed)).ok_or(wrong);
+            clear(slots);
+            return old;
+        }
+        // `AcqRel` pairs with `poison_immediate`: a mark set before is seen
+        // here; one that comes later finds nothing.
+        let old = slots[0].swap(Word::EMPTY, Ordering::AcqRel);
+        clear(&slots[1..]);
+        Immediate::unpack(old).ok_or(wrong)
+    }
+
+    /// Replaces the word of a block and returns what the old one said. A
+    /// poison hint stays.
+    pub fn set_immediate(
+        &self,
+        block: Block,
+        immediate: Immediate,
+    ) -> Result<Immediate, LookupError> {
+        check_order(block, immediate)?;
+        let slots = self.slots(block).ok_or(LookupError::WrongWord { asked: block })?;
+        own_immediate(block, slots)?;
+        let (old, new) = exchange_head(block, &slots[0], immediate.pack())?;
+        for slot in &slots[1..] {
+            slot.store(new.unpoisoned(), Ordering::Release);
+        }
+        Ok(old)
+    }
+
+    /// Marks the immediate block at a granule as failed, and returns its word
+    /// as marked; `None` if no immediate block is there.
+    pub fn poison_immediate(&self, at: Granule) -> Option<Immediate> {
+        // The pin keeps the node at its place between reading and marking.
+        let _guard = pin();
+        loop {
+            let hit = self.hit(at)?;
+            let immediate = Immediate::unpack(hit.word)?;
+            let block = Block::containing(at, immediate.order);
+            if block.order().level() != hit.level {
+                return None;
+            }
+            let head = &hit.group[place_of(block.base(), hit.level)];
+            // Relaxed: a guess for the exchange.
+            let seen = head.load(Ordering::Relaxed);
+            if seen.is_empty() {
+                // Heads are published first and cleared first: it is gone.
+                return None;
+            }
+            if !seen.names_same(hit.word) {
+                // Replaced or split just now: the slot we read follows.
+                memdesc::sync::thread::yield_now();
+                continue;
+            }
+            // `AcqRel` pairs with the RMW on the head of whoever frees or
+            // changes the block. Failing: that one was first.
+            let marked = seen.poisoned();
+            let done = head.compare_exchange(seen, marked, Ordering::AcqRel, Ordering::Relaxed);
+            if done.is_ok() {
+                return Immediate::unpack(marked);
+            }
+        }
+    }
+}
+
+/// Replaces the head of an immediate block, keeping a poison hint; returns the
+/// old word's meaning and the new word.
+pub(crate) fn exchange_head(
+    block: Block,
+    head: &AtomicWord,
+    new: Word,
+) -> Result<(Immediate, Word), LookupError> {
+    // Relaxed: a guess for the exchange.
+    let mut seen = head.load(Ordering::Relaxed);
+    loop {
+        let old = Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block })?;
+        let next = if old.poisoned { new.poisoned() } else { new };
+        // `AcqRel` pairs with `poison_immediate`. Failing: a mark arrived.
+        match head.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return Ok((old, next)),
+            Err(now) => seen = now,
+        }
+    }
+}
+
+pub(crate) fn check_order(block: Block, immediate: Immediate) -> Result<(), LookupError> {
+    if immediate.order != block.order() {
+        return Err(LookupError::WrongOrder { asked: block, word: immediate.order });
+    }
+    Ok(())
+}
+
+/// Refuses unless the slots all hold one immediate word of the block's order.
+pub(crate) fn own_immediate(block: Block, slots: &[AtomicWord]) -> Result<Word, LookupError> {
+    // Relaxed: the slots are the caller's.
+    let word = slots[0].load(Ordering::Relaxed);
+    let fits = Immediate::unpack(word).is_some_and(|said| said.order == block.order());
+    if !fits || !all_name(slots, word) {
+        return Err(LookupError::WrongWord { asked: block });
+    }
+    Ok(word)
+}

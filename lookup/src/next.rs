@@ -1,0 +1,155 @@
+//! Going from block to block.
+//!
+//! # What a walk promises
+//!
+//! Each block it yields was published at some moment of the step that found
+//! it; one that is published throughout the walk is not missed. It is no
+//! snapshot of the whole.
+
+use crate::slots::{place_of, slot_block};
+use crate::sparse::Group;
+use crate::tree::{SECTION_LEVEL, Tree};
+use core::fmt;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{
+    AtomicWord, Block, Found, Granule, Granules, Guard, Home, LEVELS, MAX_GRANULES,
+    ORDERS_PER_LEVEL, Word, pin,
+};
+
+/// A slot that holds a block's word.
+#[derive(Clone, Copy)]
+pub(crate) struct Next<'a> {
+    /// The first granule that the slot stands for.
+    pub(crate) at: Granule,
+    pub(crate) level: u32,
+    pub(crate) slot: &'a AtomicWord,
+    /// What the slot held.
+    pub(crate) word: Word,
+}
+
+impl<H: Home> Tree<H> {
+    /// The first published block that ends at or after `from`.
+    pub fn next<'g>(&self, from: Granule, guard: &'g Guard) -> Option<(Block, Found<'g, H>)> {
+        let last = Granule(MAX_GRANULES - 1);
+        let next = self.next_slot(Granules::new(from, last).ok()?, LEVELS)?;
+        let at = from.max(next.at);
+        // The word was loaded under the guard: `next_slot` is given none, but
+        // ours is pinned.
+        let word = next.word;
+        let found = match word.descriptor_kind() {
+            Some(_) => self.found_word(word, at, guard)?,
+            None => self.find(at, guard).or_else(|| self.found_word(word, at, guard))?,
+        };
+        let block = found.block();
+        // Split between the word and its header: the slot is what we know.
+        let block = if block.contains(at) { block } else { slot_block(at, next.level) };
+        Some((block, found))
+    }
+
+    /// The published blocks that share a granule with `range`, in order of
+    /// address.
+    pub fn iter<'t, 'g>(&'t self, range: Granules, guard: &'g Guard) -> Iter<'t, 'g, H> {
+        Iter { tree: self, rest: Some(range), guard }
+    }
+
+    /// Whether nothing is published in `range`, at some moment for each part.
+    pub fn is_empty_range(&self, range: Granules) -> bool {
+        let _guard = pin();
+        self.next_slot(range, LEVELS).is_none()
+    }
+
+    /// The first slot below level `below` that holds a block's word and stands
+    /// for a granule of `range`.
+    pub(crate) fn next_slot(&self, range: Granules, below: u32) -> Option<Next<'_>> {
+        (SECTION_LEVEL..below)
+            // Levels without a word are not looked at; level 3 always is.
+            .filter(|&level| level == SECTION_LEVEL || self.upper_levels() >> level & 1 != 0)
+            .filter_map(|level| self.next_in_array(level, range))
+            .min_by_key(|next| next.at)
+    }
+
+    fn next_in_array(&self, level: u32, range: Granules) -> Option<Next<'_>> {
+        let shift = ORDERS_PER_LEVEL * level;
+        let last = range.last().0 >> shift;
+        let mut from = range.first().0 >> shift;
+        while from <= last {
+            let (first, group) = self.array(level).next_group(from)?;
+            if first > last {
+                return None;
+            }
+            // The group's own granules: 64 slots from its first index.
+            let start = Granule(range.first().0.max(first << shift));
+            let end = Granule(range.last().0.min(last_of_group(first, shift)));
+            let part = Granules::new(start, end).ok()?;
+            if let Some(next) = self.next_in_node(group, level, part) {
+                return Some(next);
+            }
+            from = first + 64;
+        }
+        None
+    }
+
+    /// The first slot of a group, or of the nodes below it, that holds a
+    /// block's word and stands for a granule of `range`, which lies within the
+    /// granules of the group.
+    pub(crate) fn next_in_node<'a>(
+        &'a self,
+        group: &'a Group,
+        level: u32,
+        range: Granules,
+    ) -> Option<Next<'a>> {
+        let (first, last) = (place_of(range.first(), level), place_of(range.last(), level));
+        (first..=last).find_map(|place| {
+            let slot = &group[place];
+            // `Acquire` pairs with the Release store of a word or a link.
+            let word = slot.load(Ordering::Acquire);
+            if word.is_empty() {
+                return None;
+            }
+            // The slot's granules: the range has the bits above the group.
+            let size = 1u64 << (ORDERS_PER_LEVEL * level);
+            let offset = ((place - first) as u64).checked_mul(size)?;
+            let at = Granule((range.first().0 & !(size - 1)).checked_add(offset)?);
+            let Some(link) = word.link() else {
+                return Some(Next { at, level, slot, word });
+            };
+            let part = slot_block(at, level).granules().intersection(range)?;
+            self.next_in_node(self.follow(link), level.checked_sub(1)?, part)
+        })
+    }
+}
+
+/// The last granule that the 64 slots from index `first` stand for.
+fn last_of_group(first: u64, shift: u32) -> u64 {
+    let last = u128::from(first) + 64;
+    let last = (last << shift) - 1;
+    u64::try_from(last).map_or(MAX_GRANULES - 1, |last| last.min(MAX_GRANULES - 1))
+}
+
+/// The blocks of [`Tree::iter`].
+pub struct Iter<'t, 'g, H: Home> {
+    tree: &'t Tree<H>,
+    rest: Option<Granules>,
+    guard: &'g Guard,
+}
+
+impl<'g, H: Home> Iterator for Iter<'_, 'g, H> {
+    type Item = (Block, Found<'g, H>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        let (block, found) = self.tree.next(rest.first(), self.guard)?;
+        if block.base() > rest.last() {
+            return None;
+        }
+        self.rest =
+            block.last().checked_add(1).and_then(|after| Granules::new(after, rest.last()).ok());
+        Some((block, found))
+    }
+}
+
+impl<H: Home> fmt::Debug for Iter<'_, '_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Iter").field(&self.rest).finish()
+    }
+}

@@ -1,0 +1,283 @@
+//! Slots: finding the places that stand for a block, and making them.
+//!
+//! # What always holds
+//!
+//! A link goes from the slot of a level to the node below it, so a walk is as
+//! long as the levels it passes, whatever the links say. A link is installed
+//! by a compare-exchange from empty (two neighbours may want the same node at
+//! once; the loser gives its own back) and removed by a swap, so a node is
+//! retired once. Both are for whoever owns granules below the slot, or all of
+//! them.
+
+use crate::LookupError;
+use crate::sparse::Group;
+use crate::tree::{SECTION_LEVEL, Tree};
+use core::ptr::NonNull;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{AtomicWord, Block, Granule, Home, MAX_GRANULES, ORDERS_PER_LEVEL, Order, Word, pin};
+
+/// Where a walk ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Hit<'a> {
+    pub(crate) group: &'a Group,
+    pub(crate) level: u32,
+    /// Neither empty nor a link.
+    pub(crate) word: Word,
+}
+
+/// The place, within its group, that stands for `at` at a level.
+#[inline]
+pub(crate) fn place_of(at: Granule, level: u32) -> usize {
+    (at.0 >> (ORDERS_PER_LEVEL * level)) as usize & 63
+}
+
+/// The index of `at` in the array of a level.
+#[inline]
+pub(crate) fn index_of(at: Granule, level: u32) -> u64 {
+    at.0 >> (ORDERS_PER_LEVEL * level)
+}
+
+/// The granules that one place of a level stands for, around `at`.
+pub(crate) fn slot_block(at: Granule, level: u32) -> Block {
+    let order = Order::new(ORDERS_PER_LEVEL * level).expect("levels end at 10");
+    Block::containing(at, order)
+}
+
+/// The places of a block within the group of its level.
+#[inline]
+pub(crate) fn covering(group: &Group, block: Block) -> &[AtomicWord] {
+    let first = place_of(block.base(), block.order().level());
+    &group[first..first + block.order().run() as usize]
+}
+
+impl<H: Home> Tree<H> {
+    /// The words that a link leads to.
+    #[inline]
+    pub(crate) fn follow(&self, link: NonNull<()>) -> &Group {
+        // SAFETY: links are stored by this tree only, and made of its nodes.
+        unsafe { self.nodes.follow(link) }
+    }
+
+    /// The word that answers for `at`, if any: from the top down.
+    #[inline]
+    pub(crate) fn hit(&self, at: Granule) -> Option<Hit<'_>> {
+        if at.0 >= MAX_GRANULES {
+            return None;
+        }
+        if self.upper_levels() != 0
+            && let Some(hit) = self.upper_hit(at)
+        {
+            return Some(hit);
+        }
+        let mut level = SECTION_LEVEL;
+        let mut group = self.array(level).group(index_of(at, level))?;
+        loop {
+            // `Acquire` pairs with the Release store of a publication, or of a
+            // link: what the word names is there, initialised.
+            let word = group[place_of(at, level)].load(Ordering::Acquire);
+            match word.link() {
+                Some(link) if level > 0 => {
+                    group = self.follow(link);
+                    level -= 1;
+                }
+                Some(_) => return None,
+                None if word.is_empty() => return None,
+                None => return Some(Hit { group, level, word }),
+            }
+        }
+    }
+
+    /// The same for levels 4 to 10, highest first. The bits are read anew at
+    /// each level: a word that left a level announced the next before.
+    #[cold]
+    fn upper_hit(&self, at: Granule) -> Option<Hit<'_>> {
+        (SECTION_LEVEL + 1..memdesc::LEVELS).rev().find_map(|level| {
+            if self.upper_levels() >> level & 1 == 0 {
+                return None;
+            }
+            let group = self.array(level).group(index_of(at, level))?;
+            // `Acquire`: as in `hit`, and so that a word seen gone here is
+            // seen below.
+            let word = group[place_of(at, level)].load(Ordering::Acquire);
+            (!word.is_empty()).then_some(Hit { group, level, word })
+        })
+    }
+
+    /// The covering slots of a block, if their node is there.
+    pub(crate) fn slots(&self, block: Block) -> Option<&[AtomicWord]> {
+        Some(covering(self.group_at(block.base(), block.order().level())?, block))
+    }
+
+    /// The group of a level around `at`, if its node is there.
+    fn group_at(&self, at: Granule, level: u32) -> Option<&Group> {
+        if level >= SECTION_LEVEL {
+            return self.array(level).group(index_of(at, level));
+        }
+        let mut group = self.array(SECTION_LEVEL).group(index_of(at, SECTION_LEVEL))?;
+        for above in (level + 1..=SECTION_LEVEL).rev() {
+            // `Acquire` pairs with the install of the link.
+            let word = group[place_of(at, above)].load(Ordering::Acquire);
+            group = self.follow(word.link()?);
+        }
+        Some(group)
+    }
+
+    /// The covering slots of a block that is to be published: installs the
+    /// nodes on the way, and refuses if anything is published above, in or
+    /// below them. Nodes below that are empty are left for [`store`](Self::store).
+    pub(crate) fn vacant_slots(&self, block: Block) -> Result<&[AtomicWord], LookupError> {
+        let level = block.order().level();
+        self.check_above(block)?;
+        let group = if level >= SECTION_LEVEL {
+            self.array_group(block, level)?
+        } else {
+            self.node_group(block, level)?
+        };
+        let slots = covering(group, block);
+        for (at, slot) in slots.iter().enumerate() {
+            let first = block.base().0 + ((at as u64) << (ORDERS_PER_LEVEL * level));
+            self.check_slot(block, slot, Granule(first), level)?;
+        }
+        if level > SECTION_LEVEL {
+            self.check_below(block)?;
+        }
+        Ok(slots)
+    }
+
+    fn array_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
+        let index = index_of(block.base(), level);
+        self.array(level).group_or_make(index).ok_or(LookupError::OutOfMemory { asked: block })
+    }
+
+    fn node_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
+        let mut group = self.array_group(block, SECTION_LEVEL)?;
+        for above in (level + 1..=SECTION_LEVEL).rev() {
+            let slot = &group[place_of(block.base(), above)];
+            group = self.step_down(block, slot, above)?;
+        }
+        Ok(group)
+    }
+
+    /// The node below a slot, installed if the slot is empty.
+    fn step_down(
+        &self,
+        asked: Block,
+        slot: &AtomicWord,
+        level: u32,
+    ) -> Result<&Group, LookupError> {
+        loop {
+            // `Acquire` pairs with the install of the link.
+            let word = slot.load(Ordering::Acquire);
+            if let Some(link) = word.link() {
+                return Ok(self.follow(link));
+            }
+            if !word.is_empty() {
+                return Err(self.overlap(asked, slot, asked.base(), level));
+            }
+            let spare = self.nodes.take().ok_or(LookupError::OutOfMemory { asked })?;
+            // `Release`: the node is empty before it is seen. Failing: a
+            // neighbour installed one; ours goes back, and we look again.
+            let installed = slot.compare_exchange(
+                Word::EMPTY,
+                spare.peek_link(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            if installed.is_ok() {
+                let _ = spare.link();
+            }
+        }
+    }
+
+    /// Refuses if a block of a higher array holds this one.
+    fn check_above(&self, block: Block) -> Result<(), LookupError> {
+        let levels = self.upper_levels();
+        if levels == 0 {
+            return Ok(());
+        }
+        for level in SECTION_LEVEL.max(block.order().level()) + 1..memdesc::LEVELS {
+            if levels >> level & 1 == 0 {
+                continue;
+            }
+            let Some(group) = self.array(level).group(index_of(block.base(), level)) else {
+                continue;
+            };
+            let slot = &group[place_of(block.base(), level)];
+            self.check_slot(block, slot, block.base(), level)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses if a block of a lower level lies in this one, which lies above
+    /// the sections.
+    fn check_below(&self, block: Block) -> Result<(), LookupError> {
+        match self.next_slot(block.granules(), block.order().level()) {
+            None => Ok(()),
+            Some(next) => Err(self.overlap(block, next.slot, next.at, next.level)),
+        }
+    }
+
+    /// Refuses if `slot` holds a block's word, or links to a node that is not
+    /// empty.
+    fn check_slot(
+        &self,
+        asked: Block,
+        slot: &AtomicWord,
+        at: Granule,
+        level: u32,
+    ) -> Result<(), LookupError> {
+        // `Acquire` pairs with the install of a link. That it is empty, the
+        // owner of the granules knows from their last owner.
+        let word = slot.load(Ordering::Acquire);
+        let Some(link) = word.link() else {
+            return match word.is_empty() {
+                true => Ok(()),
+                false => Err(self.overlap(asked, slot, at, level)),
+            };
+        };
+        match level.checked_sub(1).and_then(|below| {
+            self.next_in_node(self.follow(link), below, slot_block(at, level).granules())
+        }) {
+            None => Ok(()),
+            Some(next) => Err(self.overlap(asked, next.slot, next.at, next.level)),
+        }
+    }
+
+    /// The refusal for what is in a slot. It may be gone by now; then the
+    /// granules of the slot stand for it.
+    #[cold]
+    fn overlap(&self, asked: Block, slot: &AtomicWord, at: Granule, level: u32) -> LookupError {
+        let guard = pin();
+        // Loaded under the guard, as following it demands.
+        let word = slot.load(Ordering::Acquire);
+        let found = self
+            .found_word(word, at, &guard)
+            .map(|found| found.block())
+            .unwrap_or_else(|| slot_block(at, level));
+        LookupError::Overlap { asked, found }
+    }
+
+    /// Stores a word into slots of one level, first to last. An empty node
+    /// that a slot links to is unlinked and retired.
+    pub(crate) fn store(&self, slots: &[AtomicWord], word: Word, level: u32) {
+        for slot in slots {
+            // Relaxed: `vacant_slots` looked already, and the slots are ours.
+            if slot.load(Ordering::Relaxed).is_link() {
+                self.store_over_link(slot, word, level);
+                continue;
+            }
+            // `Release` pairs with the load in `hit`: whoever sees the word
+            // sees the descriptor initialised.
+            slot.store(word, Ordering::Release);
+        }
+    }
+
+    #[cold]
+    fn store_over_link(&self, slot: &AtomicWord, word: Word, level: u32) {
+        // `AcqRel`: as the store above, and the node's state comes along. One
+        // swap gets the link, so one thread retires the node.
+        let old = slot.swap(word, Ordering::AcqRel);
+        let (Some(link), Some(below)) = (old.link(), level.checked_sub(1)) else { return };
+        self.nodes.retire(link, below, &pin());
+    }
+}

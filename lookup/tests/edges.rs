@@ -1,0 +1,163 @@
+//! Single behaviours: refusals, both ends of the index space, nodes, misuse.
+
+mod common;
+
+use common::*;
+use memdesc::*;
+use potad_lookup::{LookupError, Tree};
+use std::sync::atomic::Ordering::Relaxed;
+
+#[test]
+fn every_order_at_both_ends() {
+    for order in Order::all() {
+        let ram = Ram::new();
+        let low = Block::containing(Granule(0), order);
+        let high = Block::containing(Granule(MAX_GRANULES - 1), order);
+        let tag = u64::from(order.get());
+        let first = ram.tree().publish(low, ram.folio(tag)).unwrap();
+        let guard = pin();
+        for at in [low.base(), low.last()] {
+            assert_eq!(ram.tree().find(at, &guard).unwrap().block(), low);
+        }
+        if high != low {
+            let raw = raw(3, order.get());
+            ram.tree().publish_immediate(high, raw).unwrap();
+            for at in [high.base(), high.last()] {
+                assert_eq!(ram.tree().find(at, &guard).unwrap().immediate(), Some(raw));
+            }
+            assert_eq!(ram.tree().next(Granule(low.last().0 + 1), &guard).unwrap().0, high);
+            assert_eq!(ram.tree().clear_immediate(high), Ok(raw));
+        }
+        assert_eq!(ram.tree().validate().unwrap().descriptors, 1);
+        drop(first);
+        assert_eq!(ram.back(), [(low, false)]);
+        assert_eq!(ram.tree().validate().unwrap().granules, 0);
+    }
+}
+
+#[test]
+fn outside_the_index_space_is_nothing() {
+    let ram = Ram::new();
+    let whole = block(0, 63);
+    ram.tree().publish_immediate(whole, raw(1, 63)).unwrap();
+    let guard = pin();
+    assert!(ram.tree().find(Granule(MAX_GRANULES - 1), &guard).is_some());
+    for at in [MAX_GRANULES, u64::MAX] {
+        assert!(ram.tree().find(Granule(at), &guard).is_none());
+        assert!(ram.tree().next(Granule(at), &guard).is_none());
+        assert!(ram.tree().poison_immediate(Granule(at)).is_none());
+    }
+}
+
+#[test]
+fn a_refused_publication_hands_the_descriptor_back() {
+    let ram = Ram::new();
+    let _kept = ram.tree().publish(block(64, 6), ram.folio(1)).unwrap();
+    let refused = ram.tree().publish(block(0, 7), ram.folio(2)).unwrap_err();
+    assert_eq!(refused.why, LookupError::Overlap { asked: block(0, 7), found: block(64, 6) });
+    assert_eq!(refused.fresh.into_body().tag, 2);
+    struct Stranger;
+    impl Descriptor for Stranger {
+        const NAME: &'static str = "stranger";
+    }
+    let fresh = Fresh::new(ram.clone(), OwnerId(0), Stranger).ok().unwrap();
+    let refused = ram.tree().publish(block(0, 0), fresh).unwrap_err();
+    assert_eq!(refused.why, LookupError::UnknownKind { name: "stranger" });
+    assert_eq!(refused.to_string(), "the type stranger is not registered");
+}
+
+#[test]
+fn immediates_are_taken_out_only_as_they_are() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    tree.publish_immediate(block(8, 3), raw(1, 3)).unwrap();
+    let wrong = |asked| Err(LookupError::WrongWord { asked });
+    assert_eq!(tree.clear_immediate(block(8, 2)), wrong(block(8, 2)));
+    assert_eq!(tree.clear_immediate(block(0, 4)), wrong(block(0, 4)));
+    assert_eq!(tree.clear_immediate(block(1 << 40, 3)), wrong(block(1 << 40, 3)));
+    let order = Order::new(2).unwrap();
+    let mismatch = LookupError::WrongOrder { asked: block(8, 3), word: order };
+    assert_eq!(tree.set_immediate(block(8, 3), raw(1, 2)), Err(mismatch));
+    assert_eq!(tree.publish_immediate(block(8, 3), raw(1, 2)), Err(mismatch));
+    let single = block(5, 0);
+    tree.publish_immediate(single, raw(1, 0)).unwrap();
+    let refused = tree.split_immediate(single, raw(1, 0), raw(1, 0));
+    assert_eq!(refused, Err(LookupError::Indivisible { asked: single }));
+    assert_eq!(tree.poison_immediate(Granule(13)).map(|raw| raw.poisoned), Some(true));
+    let guard = pin();
+    for at in 8..16 {
+        assert!(tree.find(Granule(at), &guard).unwrap().immediate().unwrap().poisoned);
+    }
+    assert!(tree.set_immediate(block(8, 3), raw(2, 3)).unwrap().poisoned);
+    tree.split_immediate(block(8, 3), raw(2, 2), raw(3, 2)).unwrap();
+    assert!(tree.clear_immediate(block(8, 2)).unwrap().poisoned);
+    assert!(tree.clear_immediate(block(12, 2)).unwrap().poisoned, "the hint goes to both");
+}
+
+#[test]
+fn an_empty_node_goes_when_its_block_is_published_and_comes_back() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let mut most = 0;
+    for _ in 0..2_000 {
+        tree.publish_immediate(block(64, 0), raw(1, 0)).unwrap();
+        tree.clear_immediate(block(64, 0)).unwrap();
+        tree.publish_immediate(block(0, 18), raw(1, 18)).unwrap();
+        tree.clear_immediate(block(0, 18)).unwrap();
+        pin().flush();
+        most = most.max(tree.nodes());
+    }
+    assert_eq!(tree.validate().unwrap().attached_nodes, 0);
+    assert!(most < 1_000, "{most} nodes at once: they do not come back");
+}
+
+#[test]
+fn a_marked_descriptor_tells_its_teardown() {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(32, 5), ram.folio(1)).unwrap();
+    ram.tree().lock_erased(Granule(40)).unwrap().poison();
+    drop(folio);
+    assert_eq!(ram.back(), [(block(32, 5), true)]);
+    collect(&ram, 0);
+}
+
+/// Misuse: a descriptor dies in another tree than its own, or after somebody
+/// published over it. It leaks; nothing is read after it was freed.
+#[test]
+fn what_is_not_published_here_leaks_and_is_reported() {
+    #[derive(Clone)]
+    struct Astray(std::sync::Arc<(Kinds, Tree<Astray>, Tree<Astray>)>);
+    impl Home for Astray {
+        fn kinds(&self) -> &Kinds {
+            &self.0.0
+        }
+        fn teardown(dead: Dead<Self>) {
+            dead.with_home(|home, dead, _| {
+                let block = dead.block().unwrap();
+                let refused = home.0.2.retract(dead).unwrap_err();
+                assert_eq!(refused, LookupError::WrongWord { asked: block });
+            });
+        }
+    }
+    let home = Astray(std::sync::Arc::new((Kinds::new(), Tree::new(), Tree::new())));
+    home.0.0.register::<Slab>().unwrap();
+    let fresh = Fresh::new(home.clone(), OwnerId(0), Slab(7.into())).unwrap();
+    drop(home.0.1.publish(block(0, 0), fresh).unwrap());
+    for _ in 0..64 {
+        pin().flush();
+    }
+    let guard = pin();
+    let found = home.0.1.find(Granule(0), &guard).unwrap();
+    assert_eq!(found.downcast::<Slab>().unwrap().0.load(Relaxed), 7);
+    assert!(home.0.1.get::<Slab>(Granule(0)).is_none(), "dead");
+}
+
+#[test]
+fn statistics_start_at_nothing() {
+    let ram = Ram::new();
+    assert_eq!(ram.tree().nodes(), 0);
+    let empty = ram.tree().bytes();
+    ram.tree().publish_immediate(block(0, 0), raw(1, 0)).unwrap();
+    assert_eq!(ram.tree().nodes(), 3);
+    assert!(ram.tree().bytes() > empty);
+}
