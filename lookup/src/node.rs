@@ -95,11 +95,10 @@ impl Nodes {
         &node.0
     }
 
-    /// Gives an unlinked node and all below it back once today's readers are
-    /// gone. `level` is the node's own.
-    pub(crate) fn retire(self: &Arc<Self>, link: NonNull<()>, level: u32, guard: &Guard) {
-        let retired = Retired { nodes: self.clone(), link, level };
-        guard.defer(move || retired.give_back());
+    /// An unlinked node and all below it, not yet given back. `level` is the
+    /// node's own.
+    pub(crate) fn unlinked(self: &Arc<Self>, link: NonNull<()>, level: u32) -> Retired {
+        Retired { nodes: self.clone(), link, level }
     }
 
     /// Nodes in use or retired, and bytes of all there are.
@@ -195,7 +194,7 @@ impl Drop for Spare<'_> {
 }
 
 /// A node that no slot links to any more, and what is below it.
-struct Retired {
+pub(crate) struct Retired {
     nodes: Arc<Nodes>,
     link: NonNull<()>,
     level: u32,
@@ -205,6 +204,11 @@ struct Retired {
 unsafe impl Send for Retired {}
 
 impl Retired {
+    /// Gives them back once today's readers are gone.
+    pub(crate) fn retire_all(batch: Vec<Self>, guard: &Guard) {
+        guard.defer(move || batch.into_iter().for_each(Self::give_back));
+    }
+
     fn give_back(self) {
         let mut store = self.nodes.store.lock();
         self.give_tree(&mut store, self.link, self.level);

@@ -278,6 +278,6 @@ impl<H: Home> Tree<H> {
         // swap gets the link, so one thread retires the node.
         let old = slot.swap(word, Ordering::AcqRel);
         let (Some(link), Some(below)) = (old.link(), level.checked_sub(1)) else { return };
-        self.nodes.retire(link, below, &pin());
+        self.set_aside(link, below);
     }
 }

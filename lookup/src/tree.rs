@@ -1,12 +1,15 @@
 //! The tree itself: what it is made of.
 
-use crate::node::Nodes;
+use crate::node::{Nodes, Retired};
 use crate::sparse::Sparse;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
-use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Descriptor, Home, Kind, Kinds, LEVELS, OnceSlot, try_box};
+use core::ptr::NonNull;
+use memdesc::sync::Mutex;
+use memdesc::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use memdesc::{Descriptor, Home, Kind, Kinds, LEVELS, OnceSlot, pin, try_box};
 
 /// The lowest level that is an array: its words are sections.
 pub(crate) const SECTION_LEVEL: u32 = 3;
@@ -76,6 +79,10 @@ pub struct Tree<H: Home> {
     /// Levels 3 to 10.
     pub(crate) arrays: [Sparse; ARRAYS],
     pub(crate) nodes: Arc<Nodes>,
+    // Written when a node is unlinked.
+    /// Unlinked nodes that wait for [`settle`](Tree::settle).
+    aside: Mutex<Vec<Retired>>,
+    has_aside: AtomicBool,
     home: PhantomData<fn(H) -> H>,
 }
 
@@ -87,6 +94,8 @@ impl<H: Home> Tree<H> {
             kinds: OnceSlot::new(),
             arrays: core::array::from_fn(|_| Sparse::default()),
             nodes: Arc::new(Nodes::new()),
+            aside: Mutex::new(Vec::new()),
+            has_aside: AtomicBool::new(false),
             home: PhantomData,
         }
     }
@@ -123,6 +132,42 @@ impl<H: Home> Tree<H> {
     pub(crate) fn kind_of<T: Descriptor>(&self, home: &H) -> Option<Option<Kind>> {
         let kinds = self.kinds.get_or_install(|| try_box(home.kinds().clone()))?;
         Some(kinds.of::<T>())
+    }
+
+    /// Puts an unlinked node aside: retiring it needs a pin, and a pin may run
+    /// the drops of what others retired, which a publication must not.
+    pub(crate) fn set_aside(&self, link: NonNull<()>, level: u32) {
+        let mut aside = self.aside.lock();
+        // Without memory to remember it the node waits for the tree's drop.
+        if aside.try_reserve(1).is_ok() {
+            aside.push(self.nodes.unlinked(link, level));
+            // Relaxed: a settle that misses it leaves it to the next.
+            self.has_aside.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Retires the nodes that publications of large blocks have unlinked, so
+    /// that they can be used again. One load while there are none.
+    ///
+    /// To be called now and then where a pin is welcome: it may run the drops
+    /// of what was retired.
+    #[inline]
+    pub fn settle(&self) {
+        if self.has_aside.load(Ordering::Relaxed) {
+            self.settle_slow();
+        }
+    }
+
+    #[cold]
+    fn settle_slow(&self) {
+        let batch = {
+            let mut aside = self.aside.lock();
+            self.has_aside.store(false, Ordering::Relaxed);
+            core::mem::take(&mut *aside)
+        };
+        let guard = pin();
+        Retired::retire_all(batch, &guard);
+        guard.flush();
     }
 
     /// Nodes in use, or retired and not yet back. 512 bytes each.

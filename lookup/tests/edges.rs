@@ -98,17 +98,23 @@ fn immediates_are_taken_out_only_as_they_are() {
 fn an_empty_node_goes_when_its_block_is_published_and_comes_back() {
     let ram = Ram::new();
     let tree = ram.tree();
-    let mut most = 0;
     for _ in 0..2_000 {
         tree.publish_immediate(block(64, 0), raw(1, 0)).unwrap();
         tree.clear_immediate(block(64, 0)).unwrap();
         tree.publish_immediate(block(0, 18), raw(1, 18)).unwrap();
         tree.clear_immediate(block(0, 18)).unwrap();
-        pin().flush();
-        most = most.max(tree.nodes());
+        tree.settle();
     }
     assert_eq!(tree.validate().unwrap().attached_nodes, 0);
-    assert!(most < 1_000, "{most} nodes at once: they do not come back");
+    // Other tests pin too: as many rounds as it takes, but not for ever.
+    for _ in 0..100_000 {
+        if tree.nodes() == 0 {
+            return;
+        }
+        pin().flush();
+        std::thread::yield_now();
+    }
+    panic!("{} of 6000 nodes do not come back", tree.nodes());
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! `validate()`: the whole state against everything that must always hold.
+
+use crate::Zone;
+use crate::hand::Closed;
+use crate::poison::Poisoned;
+use crate::state::State;
+use memdesc::{Block, Granule, Granules, Order};
+
+/// Something that must always hold does not: a bug, or memory written by
+/// somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Broken {
+    /// Two free blocks share granules.
+    #[error("free blocks {first:?} and {second:?} overlap")]
+    Overlap {
+        /// The one found first.
+        first: Block,
+        /// The one that overlaps it.
+        second: Block,
+    },
+    /// A free block is not inside a span.
+    #[error("free block {block:?} is outside the spans")]
+    OutsideSpans {
+        /// The block.
+        block: Block,
+    },
+    /// A whole word that is nobody's warm one was not merged.
+    #[error("the word of {block:?} is whole, but not merged")]
+    Unmerged {
+        /// The block that the word should have become.
+        block: Block,
+    },
+    /// A free word that the summaries do not lead to.
+    #[error("no summary leads to the free block {block:?}")]
+    Unfindable {
+        /// A block in the word.
+        block: Block,
+    },
+    /// A hand holds a granule that is free elsewhere too.
+    #[error("granule {at:?} is held twice")]
+    HeldTwice {
+        /// The granule.
+        at: Granule,
+    },
+    /// A block with a word is free.
+    #[error("{block:?} has a word, but granules of it are free")]
+    FreeWithWord {
+        /// The block.
+        block: Block,
+    },
+    /// A granule out of circulation is free.
+    #[error("the poisoned granule {at:?} is free")]
+    PoisonedFree {
+        /// The granule.
+        at: Granule,
+    },
+    /// A live run has a granule that is free.
+    #[error("the run {run} has free granules")]
+    RunFree {
+        /// The run.
+        run: Granules,
+    },
+    /// The lookup tree is broken.
+    #[error("the lookup tree: {0}")]
+    Lookup(lookup::LookupError),
+}
+
+impl Zone {
+    /// Walks the whole state while every hand is closed; returns the number of
+    /// free granules, or what is broken. For tests and for the desperate.
+    pub fn validate(&self) -> Result<u64, Broken> {
+        let state = self.state();
+        let guard = memdesc::pin();
+        let closed = state.gate.close();
+        let free = state.validate_forest(&closed)?;
+        let held = state.validate_hands(&closed)?;
+        state.tree.validate().map_err(Broken::Lookup)?;
+        let mut from = Granule(0);
+        while let Some((block, _)) = state.tree.next(from, &guard) {
+            if state.is_any_free(&closed, block) {
+                return Err(Broken::FreeWithWord { block });
+            }
+            let Some(next) = block.last().checked_add(1) else { break };
+            from = next;
+        }
+        for (at, poisoned) in state.stock.poison.granules() {
+            let one = Block::containing(at, Order::ZERO);
+            if poisoned == Poisoned::Quarantined && state.is_any_free(&closed, one) {
+                return Err(Broken::PoisonedFree { at });
+            }
+        }
+        let runs = state.runs.lock();
+        for (&first, &last) in runs.iter() {
+            if let Ok(run) = Granules::new(Granule(first), last)
+                && run.cover().any(|block| state.is_any_free(&closed, block))
+            {
+                return Err(Broken::RunFree { run });
+            }
+        }
+        Ok(free + held)
+    }
+}
+
+impl State {
+    fn is_any_free(&self, closed: &Closed<'_>, block: Block) -> bool {
+        self.stock.forest.is_any_free(block) || closed.slots().any(|slot| slot.holds_any_of(block))
+    }
+
+    fn validate_forest(&self, closed: &Closed<'_>) -> Result<u64, Broken> {
+        let forest = &self.stock.forest;
+        let mut before: Option<Block> = None;
+        let mut free = 0;
+        for block in forest.free_blocks(Granule(0), 0) {
+            if let Some(first) = before.filter(|first| first.last() >= block.base()) {
+                return Err(Broken::Overlap { first, second: block });
+            }
+            if !self.is_in_span(block.granules()) {
+                return Err(Broken::OutsideSpans { block });
+            }
+            before = Some(block);
+            free += block.order().granules();
+        }
+        // Every word, not only those that a search would find.
+        forest.visit_free(|level, word, value| {
+            let place = memdesc::Place { level, word, mask: value & value.wrapping_neg() };
+            let Some(block) = place.block() else { return Ok(()) };
+            if !forest.is_findable(level, word) {
+                return Err(Broken::Unfindable { block });
+            }
+            let is_warm = closed.slots().any(|slot| slot.is_warm(level, word));
+            if value == u64::MAX && level < forest.top() && !is_warm {
+                return Err(Broken::Unmerged { block });
+            }
+            Ok(())
+        })?;
+        Ok(free)
+    }
+
+    fn validate_hands(&self, closed: &Closed<'_>) -> Result<u64, Broken> {
+        let mut seen = alloc::collections::BTreeMap::<u64, u64>::new();
+        let mut held_granules = 0;
+        for held in closed.slots().flat_map(|slot| slot.held()) {
+            if held.mask() == 0 {
+                continue;
+            }
+            let mask = seen.entry(held.word()).or_default();
+            let twice = (*mask | self.stock.forest.load(0, held.word())) & held.mask();
+            let first = Granule(held.word() << memdesc::ORDERS_PER_LEVEL);
+            if twice != 0 {
+                return Err(Broken::HeldTwice {
+                    at: Granule(first.0 + u64::from(twice.trailing_zeros())),
+                });
+            }
+            *mask |= held.mask();
+            held_granules += u64::from(held.mask().count_ones());
+        }
+        Ok(held_granules)
+    }
+}

@@ -1,0 +1,191 @@
+//! What the allocator refuses, and why.
+
+use memdesc::{Granules, Order};
+
+/// Memory for the allocator's own tables is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfMemory;
+
+/// Why a call was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No block of this order is free; said only after every hand was looked
+    /// into and nothing was in transit.
+    #[error("no free block of order {order}")]
+    Exhausted {
+        /// What was asked.
+        order: Order,
+    },
+    /// No span of the resource could hold such a block even if all were free.
+    #[error("order {order} is larger than the resource can ever hold ({largest})")]
+    OrderTooLarge {
+        /// What was asked.
+        order: Order,
+        /// The largest order that fits into a span.
+        largest: Order,
+    },
+    /// A size of nothing, or a size above `1 << 63` granules.
+    #[error("a request of {units} units is no size")]
+    NoSize {
+        /// What was asked, in the resource's units.
+        units: u64,
+    },
+    /// An alignment is a power of two and at least one granule.
+    #[error("{units} is no alignment for granules of {granule}")]
+    NoAlignment {
+        /// What was asked, in the resource's units.
+        units: u64,
+        /// Units per granule.
+        granule: u64,
+    },
+    /// No run of adjacent free blocks is that long.
+    #[error("no {granules} adjacent free granules")]
+    NoRun {
+        /// What was asked.
+        granules: u64,
+    },
+    /// Some granule of an exact request is not free.
+    #[error("granules {asked} are not all free")]
+    NotFree {
+        /// What was asked.
+        asked: Granules,
+    },
+    /// Memory for the allocator's own tables is out.
+    #[error("memory for the allocator's tables is out")]
+    OutOfMemory,
+    /// An empty span.
+    #[error("the span {first:#x}..{end:#x} is empty")]
+    EmptySpan {
+        /// First unit.
+        first: u64,
+        /// The unit past the last.
+        end: u64,
+    },
+    /// A span's ends are no multiples of the granule.
+    #[error("the span {first:#x}..={last:#x} is not made of granules of {granule}")]
+    MisalignedSpan {
+        /// First unit.
+        first: u64,
+        /// Last unit.
+        last: u64,
+        /// Units per granule.
+        granule: u64,
+    },
+    /// A span shares units with one that is there.
+    #[error("the span {first:#x}..={last:#x} overlaps {with_first:#x}..={with_last:#x}")]
+    Overlap {
+        /// First unit of what was asked.
+        first: u64,
+        /// Last unit of what was asked.
+        last: u64,
+        /// First unit of what is there.
+        with_first: u64,
+        /// Last unit of what is there.
+        with_last: u64,
+    },
+    /// A granule of no units.
+    #[error("a granule of 0 units")]
+    NoGranule,
+    /// A span leaves the 2^63 granules that one resource can index, or the
+    /// reach that it was registered with.
+    #[error(
+        "the span {first:#x}..={last:#x} leaves the resource's reach {reach_first:#x}..={reach_last:#x}"
+    )]
+    OutsideReach {
+        /// First unit of what was asked.
+        first: u64,
+        /// Last unit of what was asked.
+        last: u64,
+        /// First unit that the resource can hold.
+        reach_first: u64,
+        /// Last unit that the resource can hold.
+        reach_last: u64,
+    },
+    /// A resource without a span.
+    #[error("a resource without a span")]
+    NoSpan,
+    /// The block belongs to another resource.
+    #[error("the block belongs to resource {found}, not to {asked}")]
+    Foreign {
+        /// The resource that was asked.
+        asked: u32,
+        /// The resource that gave the block.
+        found: u32,
+    },
+    /// The block, or a part of it, is free already.
+    #[error("granules {asked} are free already")]
+    DoubleFree {
+        /// What was given back.
+        asked: Granules,
+    },
+    /// An address outside every span.
+    #[error("address {address:#x} is outside the resource")]
+    Outside {
+        /// What was asked, in the resource's units.
+        address: u64,
+    },
+    /// An address that no block of this order starts at.
+    #[error("address {address:#x} is no base of a block of order {order}")]
+    NoBlock {
+        /// What was asked, in the resource's units.
+        address: u64,
+        /// The order that was asked.
+        order: Order,
+    },
+    /// A single granule has no halves.
+    #[error("a single granule cannot be split")]
+    NoHalves,
+    /// The lookup tree refused the block's word.
+    #[error("the lookup tree refused: {0}")]
+    Lookup(lookup::LookupError),
+    /// A kind of descriptor was refused.
+    #[error("the kind was refused: {0}")]
+    Kind(memdesc::KindError),
+    /// An owner was refused.
+    #[error("the owner was refused: {0}")]
+    Owner(memdesc::OwnerError),
+    /// A report granule is between one granule and the largest block.
+    #[error("a report granule of order {order} does not fit orders 0 to {largest}")]
+    NoReportGranule {
+        /// What was asked.
+        order: Order,
+        /// The largest order that fits into a span.
+        largest: Order,
+    },
+    /// A resource is reported from once.
+    #[error("a reporter is attached to the resource already")]
+    ReporterAttached,
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(OutOfMemory: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// A refused call that took something by value: here it is back.
+pub struct Refused<B> {
+    /// What was given.
+    pub given: B,
+    /// Why it was refused.
+    pub why: Error,
+}
+
+impl<B> core::fmt::Display for Refused<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl<B> core::fmt::Debug for Refused<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Refused").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl<B> core::error::Error for Refused<B> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.why)
+    }
+}

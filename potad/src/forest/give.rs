@@ -1,0 +1,95 @@
+//! Giving back, and merging upward.
+
+use super::Forest;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{ORDERS_PER_LEVEL, Place};
+
+/// Some of the bits given back were set already: nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AlreadyFree;
+
+impl Forest {
+    /// Gives `place`, whose granules the caller owns, back; completes words
+    /// upward unless `is_warm(level, word)` asks to keep one.
+    ///
+    /// The caller is inside a hand's bracket: between a completed word and its
+    /// parent bit the granules are in no word at all.
+    pub(crate) fn give(
+        &self,
+        place: Place,
+        is_warm: impl Fn(u32, u64) -> bool,
+    ) -> Result<(), AlreadyFree> {
+        let Place { mut level, mut word, mut mask } = place;
+        let Some(first) = self.word(level, word) else {
+            // Present since the block was taken: it was never given out.
+            return Err(AlreadyFree);
+        };
+        // Tested first, so that a double free changes nothing. Relaxed: bits
+        // that we own are set by nobody else, and a bit that is not ours to
+        // give is an error whichever value we see.
+        if first.load(Ordering::Relaxed) & mask != 0 {
+            return Err(AlreadyFree);
+        }
+        if mask == u64::MAX && level < self.top {
+            // A whole word that is ours: it is zero, and its bit lives above.
+            (level, word, mask) = parent_of(level, word);
+        }
+        loop {
+            let Some(atomic) = self.word(level, word) else {
+                debug_assert!(false, "a parent word that is not present");
+                return Ok(());
+            };
+            // Release: whoever takes the bits sees what we did to the block
+            // (its slots are clear). Acquire: if we complete the word, what we
+            // pass upward carries what the givers of the other bits did.
+            let before = atomic.fetch_or(mask, Ordering::AcqRel);
+            if before & mask != 0 {
+                // Two threads gave the same bits at once: undo what was new.
+                atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
+                return Err(AlreadyFree);
+            }
+            if before == 0 {
+                self.set_summary(level, word);
+            }
+            if before | mask != u64::MAX || level == self.top || is_warm(level, word) {
+                return Ok(());
+            }
+            if !self.lift(level, word) {
+                // Somebody took a bit: the word is no longer whole.
+                return Ok(());
+            }
+            (level, word, mask) = parent_of(level, word);
+        }
+    }
+
+    /// Merges a word that is whole and no longer warm. The caller is inside a
+    /// bracket.
+    pub(crate) fn merge(&self, level: u32, word: u64) {
+        if level < self.top && self.load(level, word) == u64::MAX && self.lift(level, word) {
+            let (level, word, mask) = parent_of(level, word);
+            // The bits were one word's, and are ours now.
+            let given = self.give(Place { level, word, mask }, |_, _| false);
+            debug_assert_eq!(given, Ok(()));
+        }
+    }
+
+    /// Takes a whole word out of its level: exactly one caller wins.
+    fn lift(&self, level: u32, word: u64) -> bool {
+        if memdesc::seeded!("merge without a compare-exchange") {
+            let whole = self.load(level, word) == u64::MAX;
+            if let Some(atomic) = self.word(level, word).filter(|_| whole) {
+                atomic.store(0, Ordering::Release);
+            }
+            return whole;
+        }
+        // Acquire: as in `give`. The word may have been completed by others.
+        self.word(level, word).is_some_and(|atomic| {
+            atomic.compare_exchange(u64::MAX, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })
+    }
+}
+
+/// The place that stands for a whole word, one level up.
+pub(super) fn parent_of(level: u32, word: u64) -> (u32, u64, u64) {
+    (level + 1, word >> ORDERS_PER_LEVEL, 1 << (word & 63))
+}

@@ -1,0 +1,115 @@
+//! Descent through the summaries.
+//!
+//! # What always holds
+//!
+//! A summary bit may be set although everything below it is zero (a search then
+//! clears it), but it is never clear while something below it is non-zero and
+//! nobody is about to set it. Setter and clearer each make their change, pass a
+//! full barrier and look at the other's: at least one of them sees the other.
+//!
+//! # Cost
+//!
+//! One load per level climbed or descended; no scan is longer than one word.
+
+use super::Forest;
+use memdesc::ORDERS_PER_LEVEL;
+use memdesc::sync::atomic::Ordering;
+use memdesc::sync::barrier;
+
+impl Forest {
+    /// The first word of `level`, at or after `from`, that the summaries call
+    /// non-zero.
+    pub(crate) fn next_nonzero(&self, level: u32, from: u64) -> Option<u64> {
+        if level == self.top {
+            // One word spans everything.
+            return (from == 0 && self.load(level, 0) != 0).then_some(0);
+        }
+        let mut from = from;
+        loop {
+            let (mut m, mut index) = self.climb(level, from)?;
+            loop {
+                if m == level + 1 {
+                    return Some(index);
+                }
+                let below = self.has(level, m - 1).load(index);
+                if below == 0 {
+                    break;
+                }
+                m -= 1;
+                index = index << ORDERS_PER_LEVEL | u64::from(below.trailing_zeros());
+            }
+            // An empty summary word: say so above, and go on from here.
+            self.clear_summary(level, m, index);
+            from = index << (ORDERS_PER_LEVEL * (m - level - 1));
+        }
+    }
+
+    /// Finds the lowest summary level at which something at or after word
+    /// `from` is set: its place there.
+    fn climb(&self, level: u32, from: u64) -> Option<(u32, u64)> {
+        let mut index = from;
+        for m in level + 1..=self.top {
+            let word = index >> ORDERS_PER_LEVEL;
+            let ahead = self.has(level, m).load(word) & (u64::MAX << (index & 63));
+            if ahead != 0 {
+                return Some((m, word << ORDERS_PER_LEVEL | u64::from(ahead.trailing_zeros())));
+            }
+            index = word + 1;
+        }
+        None
+    }
+
+    /// Word `word` of `level` has just left zero: makes it findable.
+    pub(super) fn set_summary(&self, level: u32, word: u64) {
+        self.set_summary_from(level, level + 1, word);
+    }
+
+    /// Sets the bit of place `index` of level `m`, and above as far as a word
+    /// leaves zero there too.
+    fn set_summary_from(&self, level: u32, m: u32, index: u64) {
+        let mut index = index;
+        for m in m..=self.top {
+            let bit = 1 << (index & 63);
+            index >>= ORDERS_PER_LEVEL;
+            let Some(word) = self.has(level, m).get(index) else {
+                // Present since before the word below was: see the module.
+                debug_assert!(false, "a present word without its summary");
+                return;
+            };
+            // The word below was made non-zero by a read-modify-write of
+            // ours. Pairs with the barrier in `clear_summary`: if a clearer
+            // has cleared the bit, either we see it clear, or it sees the word
+            // below non-zero and sets the bit again.
+            barrier::after_rmw();
+            if word.load(Ordering::Relaxed) & bit != 0 {
+                return;
+            }
+            // Release, so that a search which finds the bit finds the word.
+            if word.fetch_or(bit, Ordering::Release) != 0 {
+                return;
+            }
+        }
+    }
+
+    /// What is below place `index` of level `m` was seen zero: clears its bit,
+    /// and sets it again if it was not zero after all.
+    pub(super) fn clear_summary(&self, level: u32, m: u32, index: u64) {
+        let Some(word) = self.has(level, m).get(index >> ORDERS_PER_LEVEL) else {
+            return;
+        };
+        word.fetch_and(!(1 << (index & 63)), Ordering::Relaxed);
+        // Pairs with the barrier in `set_summary_from`.
+        if memdesc::seeded!("summary cleared without a second look") {
+            return;
+        }
+        barrier::after_rmw();
+        let below = if m == level + 1 {
+            self.load(level, index)
+        } else {
+            self.has(level, m - 1).load(index)
+        };
+        if below != 0 {
+            self.set_summary_from(level, m, index);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Taking a block: in its own level, else out of a larger one.
+
+use super::{Forest, bit_of, word_of};
+use crate::error::OutOfMemory;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
+
+/// How a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The caller owns it.
+    Block(Block),
+    /// Nothing fits, or the budget ran out before anything did.
+    Nothing,
+}
+
+/// Words of its own level that a request looks into before it breaks a larger
+/// block: bounds the search when every word has bits but none a fitting run.
+const BUDGET: u32 = 64;
+
+/// What a take prefers to leave alone, word by word: places whose memory the
+/// host has taken back. 0 where nothing is to be avoided.
+pub(crate) trait Avoid {
+    /// The places of this word to avoid if others fit.
+    fn places(&self, level: u32, word: u64) -> u64;
+}
+
+impl Avoid for () {
+    fn places(&self, _level: u32, _word: u64) -> u64 {
+        0
+    }
+}
+
+impl Forest {
+    /// Takes a block of `order`: from a word of its own level, searched from
+    /// `near`, else by breaking the smallest larger block, else (all words
+    /// looked into) from anywhere.
+    ///
+    /// The caller is inside a bracket: a broken block's rest is in no word
+    /// until it is given back.
+    pub(crate) fn take(
+        &self,
+        order: Order,
+        near: Granule,
+        avoid: &impl Avoid,
+    ) -> Result<Taken, OutOfMemory> {
+        let level = order.level();
+        if level > self.top {
+            return Ok(Taken::Nothing);
+        }
+        if let Some(block) = self.take_in_level(level, order.run(), near, BUDGET, avoid) {
+            return Ok(Taken::Block(block));
+        }
+        for above in level + 1..=self.top {
+            if let Some(larger) = self.take_in_level(above, 1, near, BUDGET, avoid) {
+                return self.break_down(larger, Block::containing(larger.base(), order));
+            }
+        }
+        let block = self.take_in_level(level, order.run(), Granule(0), u32::MAX, &());
+        Ok(block.map_or(Taken::Nothing, Taken::Block))
+    }
+
+    /// Takes `run` adjacent places of `level`, from the first word at or after
+    /// `near` that has them, wrapping around once; looks into at most `budget`
+    /// words that do not fit.
+    fn take_in_level(
+        &self,
+        level: u32,
+        run: u32,
+        near: Granule,
+        budget: u32,
+        avoid: &impl Avoid,
+    ) -> Option<Block> {
+        let start = word_of(level, near);
+        let mut second_best = None;
+        let mut looked = 0;
+        let (mut from, mut end) = (start, u64::MAX);
+        loop {
+            let Some(word) = self.next_nonzero(level, from).filter(|&word| word < end) else {
+                if end != u64::MAX || start == 0 {
+                    break;
+                }
+                (from, end) = (0, start);
+                continue;
+            };
+            let avoided = avoid.places(level, word);
+            if let Some(mask) = self.take_in_word(level, word, run, avoided) {
+                return Place { level, word, mask }.block();
+            }
+            if avoided != 0 && second_best.is_none() {
+                second_best = Some(word);
+            }
+            looked += 1;
+            if looked >= budget {
+                break;
+            }
+            if word == u64::MAX {
+                break;
+            }
+            from = word + 1;
+        }
+        // Rather a place to avoid than a larger block broken, or nothing.
+        let word = second_best?;
+        let mask = self.take_in_word(level, word, run, 0)?;
+        Place { level, word, mask }.block()
+    }
+
+    /// Takes `run` places of one word that are not `avoided`, lowest first.
+    pub(crate) fn take_in_word(
+        &self,
+        level: u32,
+        word: u64,
+        run: u32,
+        avoided: u64,
+    ) -> Option<u64> {
+        let atomic = self.word(level, word)?;
+        let mut value = atomic.load(Ordering::Relaxed);
+        loop {
+            if value == 0 {
+                if level < self.top {
+                    self.clear_summary(level, level + 1, word);
+                }
+                return None;
+            }
+            let mask = lowest_run(value & !avoided, run)?;
+            // Acquire pairs with the Release of the give: the block is ours
+            // with everything its last owner did to it. Release: a completer
+            // that reads our value must not be ordered before our load of it.
+            match atomic.compare_exchange_weak(
+                value,
+                value & !mask,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(mask),
+                Err(now) => value = now,
+            }
+        }
+    }
+
+    /// Takes up to `count` aligned runs of one word by one compare-exchange;
+    /// returns their places.
+    pub(crate) fn take_runs(&self, level: u32, word: u64, run: u32, count: u32) -> u64 {
+        let Some(atomic) = self.word(level, word) else { return 0 };
+        let mut value = atomic.load(Ordering::Relaxed);
+        loop {
+            let mut wanted = 0;
+            for _ in 0..count {
+                let Some(mask) = lowest_run(value & !wanted, run) else { break };
+                wanted |= mask;
+            }
+            if wanted == 0 {
+                return 0;
+            }
+            // Orderings as in `take_in_word`.
+            match atomic.compare_exchange_weak(
+                value,
+                value & !wanted,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return wanted,
+                Err(now) => value = now,
+            }
+        }
+    }
+
+    /// Takes every bit of a word at once.
+    pub(crate) fn claim_word(&self, level: u32, word: u64) -> u64 {
+        // Acquire: as in `take_in_word`.
+        self.word(level, word).map_or(0, |atomic| atomic.swap(0, Ordering::AcqRel))
+    }
+
+    /// `larger`, one place that the caller owns, is broken until only `wanted`
+    /// inside it is left; the rest is given back.
+    pub(super) fn break_down(&self, larger: Block, wanted: Block) -> Result<Taken, OutOfMemory> {
+        let (top, bottom) = (larger.order().level(), wanted.order().level());
+        debug_assert!(larger.covers(wanted) && bottom < top);
+        let at = wanted.base();
+        for level in bottom..top {
+            if self.ensure(level, at).is_err() {
+                // Whole again: nothing below was touched.
+                let given = self.give(larger.place(), |_, _| false);
+                debug_assert_eq!(given, Ok(()));
+                return Err(OutOfMemory);
+            }
+        }
+        for level in (bottom..top).rev() {
+            let keep = if level == bottom { wanted.place().mask } else { bit_of(level, at) };
+            let rest = Place { level, word: word_of(level, at), mask: !keep };
+            // Not whole, so nothing merges; all ours, so nothing was set.
+            let given = self.give(rest, |_, _| true);
+            debug_assert_eq!(given, Ok(()));
+        }
+        Ok(Taken::Block(wanted))
+    }
+}
+
+/// The lowest aligned run of `run` set bits.
+#[inline]
+pub(crate) fn lowest_run(bits: u64, run: u32) -> Option<u64> {
+    // After the folds, bit `i` says that `run` bits from `i` on are set;
+    // aligned ones only.
+    let mut fits = bits;
+    let mut width = 1;
+    while width < run {
+        fits &= fits >> width;
+        width *= 2;
+    }
+    fits &= ALIGNED[run.trailing_zeros() as usize];
+    if fits == 0 {
+        return None;
+    }
+    Some((u64::MAX >> (64 - run)) << fits.trailing_zeros())
+}
+
+/// Bits at multiples of 1, 2, 4, .. 32.
+const ALIGNED: [u64; ORDERS_PER_LEVEL as usize] = [
+    u64::MAX,
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+];

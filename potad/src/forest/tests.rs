@@ -1,0 +1,209 @@
+//! The forest against a plain array of granules.
+
+use super::*;
+use crate::forest::take::lowest_run;
+use alloc::vec;
+use alloc::vec::Vec;
+use memdesc::{Block, Granules, Order};
+use proptest::prelude::*;
+
+/// Granules of the small world: two words of level 1 and a ragged end.
+const WORLD: u64 = 2 * 4096 + 100;
+
+fn order(order: u32) -> Order {
+    Order::new(order).unwrap()
+}
+
+fn give(forest: &Forest, block: Block) -> Result<(), AlreadyFree> {
+    forest.give(block.place(), |_, _| false)
+}
+
+fn forest_with(range: Granules, top: u32) -> Forest {
+    let forest = Forest::new(top);
+    for block in range.cover() {
+        forest.ensure_from(block.order().level(), block.base()).unwrap();
+        assert_eq!(give(&forest, block), Ok(()));
+    }
+    forest
+}
+
+fn world() -> Forest {
+    forest_with(Granules::new(Granule(0), Granule(WORLD - 1)).unwrap(), 3)
+}
+
+fn take(forest: &Forest, wanted: u32) -> Option<Block> {
+    match forest.take(order(wanted), Granule(0), &()).unwrap() {
+        Taken::Block(block) => Some(block),
+        Taken::Nothing => None,
+    }
+}
+
+#[test]
+fn the_lowest_aligned_run_is_found_in_every_word_of_16_bits() {
+    for bits in 0..1u64 << 16 {
+        for run in [1, 2, 4, 8, 16] {
+            let mask = (1u64 << run) - 1;
+            let expected =
+                (0..64).step_by(run).map(|at| mask << at).find(|mask| bits & mask == *mask);
+            assert_eq!(lowest_run(bits, run as u32), expected, "{bits:#x} {run}");
+            let high = bits << 48;
+            let shifted =
+                (0..64).step_by(run).find(|&at| high >> at & mask == mask && at + run <= 64);
+            assert_eq!(lowest_run(high, run as u32), shifted.map(|at| mask << at));
+        }
+    }
+    assert_eq!(lowest_run(u64::MAX, 32), Some(0xffff_ffff));
+}
+
+#[test]
+fn what_was_broken_merges_when_all_is_back() {
+    let forest = world();
+    let mut taken = Vec::new();
+    for wanted in [0, 3, 7, 12, 9, 1, 6, 0, 5] {
+        taken.push(take(&forest, wanted).unwrap());
+    }
+    for block in taken {
+        assert_eq!(give(&forest, block), Ok(()));
+    }
+    let blocks: Vec<_> = forest.free_blocks(Granule(0), 0).collect();
+    let whole: Vec<_> = Granules::new(Granule(0), Granule(WORLD - 1)).unwrap().cover().collect();
+    // The two blocks of 4096 are two places of level 2, a run of order 13.
+    assert_eq!(blocks, whole);
+}
+
+#[test]
+fn a_double_free_within_its_word_changes_nothing() {
+    let forest = world();
+    let block = take(&forest, 2).unwrap();
+    assert_eq!(give(&forest, block), Ok(()));
+    let before: Vec<_> = forest.free_blocks(Granule(0), 0).collect();
+    let inside = take(&forest, 0).unwrap();
+    assert_eq!(give(&forest, inside), Ok(()));
+    assert_eq!(give(&forest, block), Err(AlreadyFree));
+    assert_eq!(forest.free_blocks(Granule(0), 0).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn an_exhausted_forest_has_given_every_granule_once() {
+    let forest = world();
+    let mut seen = vec![false; WORLD as usize];
+    while let Some(block) = take(&forest, 0) {
+        assert!(!core::mem::replace(&mut seen[block.base().0 as usize], true));
+    }
+    assert!(seen.iter().all(|&seen| seen));
+}
+
+#[test]
+fn blocks_of_the_highest_levels_come_and_go() {
+    for top in 3..=10 {
+        let forest = Forest::new(top);
+        let last = forest.last_granule();
+        let whole = Granules::new(Granule(0), last).unwrap();
+        for block in whole.cover() {
+            forest.ensure_from(block.order().level(), block.base()).unwrap();
+            give(&forest, block).unwrap();
+        }
+        let largest = whole.cover().map(Block::order).max().unwrap();
+        let all = take(&forest, largest.get()).unwrap();
+        assert_eq!(give(&forest, all), Ok(()));
+        let one = take(&forest, 0).unwrap();
+        let at_the_end = Block::containing(last, Order::ZERO);
+        assert_eq!(forest.take_exact(at_the_end), Ok(Taken::Block(at_the_end)));
+        give(&forest, one).unwrap();
+        give(&forest, at_the_end).unwrap();
+        assert_eq!(take(&forest, largest.get()).map(Block::order), Some(largest));
+    }
+}
+
+#[test]
+fn a_search_near_the_end_wraps_around() {
+    let forest = world();
+    let near = Granule(WORLD - 1);
+    let Taken::Block(at_end) = forest.take(order(0), near, &()).unwrap() else { panic!() };
+    assert!(at_end.base().0 >= 8192);
+    let Taken::Block(wrapped) = forest.take(order(12), near, &()).unwrap() else { panic!() };
+    assert_eq!(wrapped.base(), Granule(0));
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Take { order: u32, near: u64 },
+    Exact { base: u64, order: u32 },
+    Give { which: usize },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (0u32..14, 0..WORLD).prop_map(|(order, near)| Op::Take { order, near }),
+        1 => (0..WORLD, 0u32..13).prop_map(|(base, order)| Op::Exact { base, order }),
+        3 => any::<usize>().prop_map(|which| Op::Give { which }),
+    ]
+}
+
+/// Whether some aligned block of this order is free in the array.
+fn fits(free: &[bool], order: u32) -> bool {
+    free.chunks_exact(1 << order).any(|block| block.iter().all(|&free| free))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_agrees_with_an_array(ops in prop::collection::vec(op(), 1..200)) {
+        let forest = world();
+        let mut free = vec![true; WORLD as usize];
+        let mut live: Vec<Block> = Vec::new();
+        for op in ops {
+            let taken = match op {
+                Op::Take { order: wanted, near } => {
+                    match forest.take(order(wanted), Granule(near), &()).unwrap() {
+                        Taken::Nothing => {
+                            prop_assert!(!fits(&free, wanted), "order {wanted} was there");
+                            continue;
+                        }
+                        Taken::Block(block) => block,
+                    }
+                }
+                Op::Exact { base, order: wanted } => {
+                    let block = Block::containing(Granule(base), order(wanted));
+                    let expected = block.last().0 < WORLD
+                        && free[block.base().0 as usize..=block.last().0 as usize]
+                            .iter()
+                            .all(|&free| free);
+                    prop_assert_eq!(forest.is_free(block), expected);
+                    match forest.take_exact(block).unwrap() {
+                        Taken::Nothing => {
+                            prop_assert!(!expected);
+                            continue;
+                        }
+                        Taken::Block(block) => block,
+                    }
+                }
+                Op::Give { which } => {
+                    if live.is_empty() {
+                        continue;
+                    }
+                    let block = live.swap_remove(which % live.len());
+                    prop_assert_eq!(give(&forest, block), Ok(()));
+                    free[block.base().0 as usize..=block.last().0 as usize].fill(true);
+                    continue;
+                }
+            };
+            for granule in taken.base().0..=taken.last().0 {
+                prop_assert!(core::mem::replace(&mut free[granule as usize], false));
+            }
+            live.push(taken);
+        }
+        let counted: u64 =
+            forest.free_blocks(Granule(0), 0).map(|block| block.order().granules()).sum();
+        prop_assert_eq!(counted, free.iter().filter(|&&free| free).count() as u64);
+        for block in live {
+            give(&forest, block).unwrap();
+        }
+        let whole = Granules::new(Granule(0), Granule(WORLD - 1)).unwrap();
+        prop_assert_eq!(
+            forest.free_blocks(Granule(0), 0).collect::<Vec<_>>(),
+            whole.cover().collect::<Vec<_>>()
+        );
+    }
+}

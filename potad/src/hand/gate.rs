@@ -1,0 +1,98 @@
+//! The rendezvous: reaching into every hand at once.
+//!
+//! # What always holds
+//!
+//! While a [`Closed`] exists, no owner is inside a bracket and none gets in: no
+//! granule is in transit, and forest and slots are the whole truth about what
+//! is free. So out-of-memory is decided here, and exact counts, exact requests
+//! and memory failure are served here.
+//!
+//! # Sharing and cost
+//!
+//! One closer at a time; owners that find their slot closed wait on the same
+//! lock. One heavy barrier (8 us beside a running thread) and a look at each
+//! slot. Nothing is called out of here.
+
+use super::slot::{Inside, Slot};
+use alloc::vec::Vec;
+use memdesc::sync::{Arc, Mutex, MutexGuard, barrier};
+
+/// The slots of a zone.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    slots: Mutex<Vec<Arc<Slot>>>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self { slots: Mutex::new(Vec::new()) }
+    }
+
+    /// Adds a slot, open.
+    pub(crate) fn register(&self, slot: Slot) -> Arc<Slot> {
+        let slot = Arc::new(slot);
+        self.slots.lock().push(Arc::clone(&slot));
+        slot
+    }
+
+    /// Removes a slot that holds nothing any more.
+    pub(crate) fn unregister(&self, slot: &Arc<Slot>) {
+        self.slots.lock().retain(|other| !Arc::ptr_eq(other, slot));
+    }
+
+    /// Enters the bracket of `slot`, waiting while it is closed.
+    #[inline]
+    pub(crate) fn enter<'s>(&self, slot: &'s Slot) -> Inside<'s> {
+        match slot.enter() {
+            Some(inside) => inside,
+            None => self.enter_slow(slot),
+        }
+    }
+
+    #[cold]
+    fn enter_slow<'s>(&self, slot: &'s Slot) -> Inside<'s> {
+        loop {
+            // The closer holds the lock until it has opened every slot.
+            drop(self.slots.lock());
+            if let Some(inside) = slot.enter() {
+                return inside;
+            }
+        }
+    }
+
+    /// Closes every slot and waits until nobody is inside.
+    pub(crate) fn close(&self) -> Closed<'_> {
+        let slots = self.slots.lock();
+        for slot in slots.iter() {
+            slot.close();
+        }
+        // Pairs with the light barrier of every bracket.
+        barrier::heavy();
+        for slot in slots.iter() {
+            if !memdesc::seeded!("closer does not wait") {
+                slot.wait_until_quiet();
+            }
+        }
+        Closed { slots }
+    }
+}
+
+/// Every hand is ours until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Closed<'a> {
+    slots: MutexGuard<'a, Vec<Arc<Slot>>>,
+}
+
+impl Closed<'_> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().map(|slot| &**slot)
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        for slot in self.slots() {
+            slot.open();
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The slot: what one hand holds, and the bracket that guards it.
+//!
+//! # Picture
+//!
+//! ```text
+//!  seq      even: nobody inside; odd: the owner is inside a bracket
+//!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
+//!  claim 1  word 0x42  mask 1111..
+//!  pending  word 0x97  mask 0100..   frees to one word elsewhere, not yet given
+//!  warm[l]  word                     of level l: not merged while it is ours
+//!  closed   0                        written by whoever reaches in
+//! ```
+//!
+//! # What always holds
+//!
+//! - Bits of a claim's or the pending mask belong to the hand: they are in no
+//!   forest word and in no other slot.
+//! - Only the owner, inside its bracket, or a closer that found the slot closed
+//!   and `seq` even, touches anything but `closed`.
+//! - Granules are in no word and in no mask only while some `seq` is odd: `seq`
+//!   is the transfer sequence too.
+//!
+//! # The bracket
+//!
+//! ```text
+//!  owner:   seq := odd;    light barrier;  closed? -> out, wait, again
+//!           ..
+//!           seq := even (Release)
+//!  closer:  closed := 1;   heavy barrier;  wait for an even seq (Acquire)
+//! ```
+//!
+//! Either the owner's odd `seq` comes before the closer's barrier, and the
+//! closer waits; or it comes after, and the owner sees `closed`. The light
+//! barrier costs nothing where the heavy one is the kernel's.
+//!
+//! # Cost
+//!
+//! A bracket is two plain stores and two loads of lines that the owner has;
+//! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
+
+use crate::forest::lowest_run;
+use memdesc::sync::atomic::Ordering;
+use memdesc::sync::own::AtomicU64;
+use memdesc::sync::{barrier, thread};
+use memdesc::{Block, LEVELS, ORDERS_PER_LEVEL};
+
+/// Claimed words of a hand.
+pub(crate) const CLAIMS: usize = 2;
+
+/// Granules that one hand can hold away from everybody else: its claims and
+/// its pending word.
+pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS as u64 + 1);
+
+/// No word.
+const NONE: u64 = u64::MAX;
+
+/// A word of level 0 and the places of it that the hand owns.
+///
+/// Plain loads and stores: the bracket makes them one owner's at a time.
+#[derive(Debug)]
+pub(crate) struct Held {
+    word: AtomicU64,
+    mask: AtomicU64,
+}
+
+impl Held {
+    fn empty() -> Self {
+        Self { word: AtomicU64::new(NONE), mask: AtomicU64::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn word(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn mask(&self) -> u64 {
+        self.mask.load(Ordering::Relaxed)
+    }
+
+    /// Whether this holds places of `word`.
+    #[inline]
+    pub(crate) fn is_of(&self, word: u64) -> bool {
+        self.word() == word
+    }
+
+    #[inline]
+    pub(crate) fn set_mask(&self, mask: u64) {
+        self.mask.store(mask, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, word: u64, mask: u64) {
+        self.word.store(word, Ordering::Relaxed);
+        self.set_mask(mask);
+    }
+
+    /// Empties it; returns what it held, if it held anything.
+    pub(crate) fn release(&self) -> Option<(u64, u64)> {
+        let (word, mask) = (self.word(), self.mask());
+        self.set(NONE, 0);
+        (mask != 0).then_some((word, mask))
+    }
+
+    /// The places held that `block` has.
+    fn overlap(&self, block: Block) -> u64 {
+        let place = block.place();
+        let (first, last) = (block.base().0, block.last().0);
+        let word = self.word();
+        match place.level {
+            0 if place.word == word => self.mask() & place.mask,
+            0 => 0,
+            _ if word != NONE && (first..=last).contains(&(word << ORDERS_PER_LEVEL)) => {
+                self.mask()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Takes the lowest aligned run of `run` places out of the mask.
+    #[inline]
+    pub(crate) fn take(&self, run: u32) -> Option<u64> {
+        let mask = self.mask();
+        let taken = lowest_run(mask, run)?;
+        self.set_mask(mask & !taken);
+        Some(taken)
+    }
+}
+
+/// What one hand holds.
+///
+/// The owner's line, then the line that a closer writes.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    // Written by the owner, in every operation.
+    seq: AtomicU64,
+    pub(crate) claims: [Held; CLAIMS],
+    pub(crate) pending: Held,
+    // Written by the owner when it moves on.
+    /// Where the next search starts.
+    pub(crate) near: AtomicU64,
+    warm: [AtomicU64; LEVELS as usize],
+    // Written by closers.
+    closed: Line<AtomicU64>,
+}
+
+/// A value on a line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Line<T>(T);
+
+impl Slot {
+    pub(crate) fn new(near: u64) -> Self {
+        Self {
+            seq: AtomicU64::new(0),
+            claims: core::array::from_fn(|_| Held::empty()),
+            pending: Held::empty(),
+            near: AtomicU64::new(near),
+            warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
+            closed: Line(AtomicU64::new(0)),
+        }
+    }
+
+    /// Enters the bracket; `None` if the slot is closed: wait and try again.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Inside<'_>> {
+        let seq = self.seq.load(Ordering::Relaxed);
+        debug_assert!(seq.is_multiple_of(2), "a bracket inside a bracket");
+        self.seq.store(seq + 1, Ordering::Relaxed);
+        if !memdesc::seeded!("bracket without a barrier") {
+            // Pairs with the heavy barrier in `wait_until_quiet`'s caller.
+            barrier::light();
+        }
+        let inside = Inside { slot: self };
+        // Acquire pairs with the Release of `open`: what the closer changed in
+        // the slot is ours to see.
+        if self.closed.0.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        Some(inside)
+    }
+
+    /// First half of closing; a heavy barrier must follow.
+    pub(crate) fn close(&self) {
+        self.closed.0.store(1, Ordering::Relaxed);
+    }
+
+    /// Second half: waits until the owner is outside. Bounded only by the
+    /// owner's being scheduled.
+    pub(crate) fn wait_until_quiet(&self) {
+        // Acquire pairs with the Release at the bracket's end: what the owner
+        // did inside is seen.
+        while !self.seq.load(Ordering::Acquire).is_multiple_of(2) {
+            thread::yield_now();
+        }
+    }
+
+    /// Lets the owner in again.
+    pub(crate) fn open(&self) {
+        self.closed.0.store(0, Ordering::Release);
+    }
+
+    /// The warm word of `level`, if any.
+    #[inline]
+    pub(crate) fn warm(&self, level: u32) -> Option<u64> {
+        let word = self.warm[level as usize].load(Ordering::Relaxed);
+        (word != NONE).then_some(word)
+    }
+
+    /// Whether `word` of `level` is kept unmerged.
+    #[inline]
+    pub(crate) fn is_warm(&self, level: u32, word: u64) -> bool {
+        self.warm(level) == Some(word)
+    }
+
+    /// Makes `word` the warm one of `level`; returns the one before.
+    pub(crate) fn set_warm(&self, level: u32, word: Option<u64>) -> Option<u64> {
+        let before = self.warm(level);
+        self.warm[level as usize].store(word.unwrap_or(NONE), Ordering::Relaxed);
+        before
+    }
+
+    /// The masks, with their words.
+    pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.claims.iter().chain(core::iter::once(&self.pending))
+    }
+
+    /// Whether some granule of `block` is held here.
+    pub(crate) fn holds_any_of(&self, block: Block) -> bool {
+        self.held().any(|held| held.overlap(block) != 0)
+    }
+
+    /// Takes a single granule out of what is held; `false` if it is not here.
+    pub(crate) fn carve(&self, one: Block) -> bool {
+        self.held().any(|held| {
+            let overlap = held.overlap(one);
+            held.set_mask(held.mask() & !overlap);
+            overlap != 0
+        })
+    }
+
+    /// Granules held away from everybody else.
+    pub(crate) fn hidden_granules(&self) -> u64 {
+        self.held().map(|held| u64::from(held.mask().count_ones())).sum()
+    }
+}
+
+/// The owner is inside its bracket until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Inside<'a> {
+    slot: &'a Slot,
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Only the owner writes it. Release pairs with the closer's Acquire.
+        let seq = self.slot.seq.load(Ordering::Relaxed);
+        self.slot.seq.store(seq + 1, Ordering::Release);
+    }
+}

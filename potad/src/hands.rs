@@ -1,0 +1,198 @@
+//! The hand: an allocator front of one's own.
+
+use crate::error::{Error, Refused};
+use crate::hand::{HIDDEN_GRANULES, Slot};
+use crate::handles::{BareBlock, RawBlock};
+use crate::home::Home;
+use crate::{Block, Zone};
+use core::fmt;
+use memdesc::sync::Arc;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{Descriptor, Order, OwnerId};
+
+/// A front on a zone for one thread or vCPU: orders 0 to 2 cost no
+/// read-modify-write while it is hot.
+///
+/// It may hold up to [`Hand::HIDDEN_GRANULES`] free granules away from others;
+/// they are taken from it before anybody is told that nothing is free. Dropping
+/// it gives everything back.
+///
+/// ```
+/// use potad::{Potad, Resource, memdesc::Order};
+///
+/// let potad = Potad::new();
+/// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+/// let mut hand = ram.hand();
+/// let page = hand.alloc_bare(Order::ZERO)?;
+/// hand.free_bare(page)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Hand {
+    zone: Zone,
+    slot: Arc<Slot>,
+}
+
+impl Hand {
+    /// Granules that one hand can hold away from everybody else.
+    pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
+
+    pub(crate) fn new(state: Home) -> Self {
+        let start = state.0.next_start();
+        let slot = state.0.gate.register(Slot::new(start));
+        Self { zone: Zone { state }, slot }
+    }
+
+    /// The zone it is a hand of.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// As [`Zone::alloc_bare`].
+    #[inline]
+    pub fn alloc_bare(&mut self, order: Order) -> Result<BareBlock, Error> {
+        let state = self.zone.state();
+        state.take_with(&self.slot, order, |block| Ok(state.bare(block)))
+    }
+
+    /// As [`Zone::free_bare`].
+    #[inline]
+    pub fn free_bare(&mut self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
+        let state = self.zone.state();
+        if let Err(why) = self.zone.check_zone(block.zone) {
+            return Err(Refused { given: block, why });
+        }
+        let _inside = state.gate.enter(&self.slot);
+        state.give(&self.slot, block.block).map_err(|why| Refused { given: block, why })
+    }
+
+    /// As [`Zone::alloc_raw`].
+    #[inline]
+    pub fn alloc_raw(&mut self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
+        let state = self.zone.state();
+        let raw = state.take_with(&self.slot, order, |block| state.publish_raw(block, owner));
+        state.tree.settle();
+        raw
+    }
+
+    /// As [`Zone::free_raw`].
+    #[inline]
+    pub fn free_raw(&mut self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
+        let state = self.zone.state();
+        if let Err(why) = self.zone.check_zone(block.zone) {
+            return Err(Refused { given: block, why });
+        }
+        let _inside = state.gate.enter(&self.slot);
+        state
+            .tree
+            .clear_immediate(block.block)
+            .map_err(Error::Lookup)
+            .and_then(|_| state.give(&self.slot, block.block))
+            .map_err(|why| Refused { given: block, why })
+    }
+
+    /// As [`Zone::alloc_owned`].
+    pub fn alloc_owned<T: Descriptor>(
+        &mut self,
+        order: Order,
+        owner: OwnerId,
+        body: T,
+    ) -> Result<Block<T>, Refused<T>> {
+        let fresh = self.zone.fresh(owner, body)?;
+        self.zone
+            .publish_typed(fresh, |publish| self.zone.state().take_with(&self.slot, order, publish))
+    }
+
+    /// As [`Zone::alloc`].
+    pub fn alloc<T: Descriptor>(&mut self, order: Order, body: T) -> Result<Block<T>, Refused<T>> {
+        self.alloc_owned(order, OwnerId::RESOURCE, body)
+    }
+
+    /// Allocates up to `count` bare blocks of one order, each given to `out`;
+    /// returns how many. Fewer only if no more are free.
+    ///
+    /// Whole words are taken at once: orders 0 to 5 cost a fraction of an RMW
+    /// each.
+    ///
+    /// ```
+    /// # use potad::{Potad, Resource, memdesc::Order};
+    /// # let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 20))?;
+    /// let mut hand = ram.hand();
+    /// let mut pages = Vec::new();
+    /// assert_eq!(hand.alloc_many(Order::ZERO, 300, |page| pages.push(page))?, 256);
+    /// assert_eq!(hand.free_many(pages)?, 256);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn alloc_many(
+        &mut self,
+        order: Order,
+        count: usize,
+        mut out: impl FnMut(BareBlock),
+    ) -> Result<usize, Error> {
+        let state = self.zone.state();
+        state.check_order(order)?;
+        let mut given = 0;
+        while given < count {
+            let before = given;
+            {
+                let _inside = state.gate.enter(&self.slot);
+                let room = (count - given).min(BATCH);
+                let mut batch = smallvec::SmallVec::<[memdesc::Block; BATCH]>::new();
+                let taken = self.slot.take_many(&state.stock, order, room, &mut batch);
+                drop(_inside);
+                given += batch.len();
+                batch.into_iter().for_each(|block| out(state.bare(block)));
+                taken?;
+            }
+            if given > before {
+                continue;
+            }
+            match state.take_with(&self.slot, order, |block| Ok(state.bare(block))) {
+                Ok(block) => out(block),
+                Err(Error::Exhausted { .. }) => break,
+                Err(why) => return Err(why),
+            }
+            given += 1;
+        }
+        Ok(given)
+    }
+
+    /// Frees bare blocks; returns how many. In address order, neighbours share
+    /// one RMW. Stops at the first that is refused, which comes back; those
+    /// after it are dropped with the iterator.
+    pub fn free_many(
+        &mut self,
+        blocks: impl IntoIterator<Item = BareBlock>,
+    ) -> Result<usize, Refused<BareBlock>> {
+        let mut freed = 0;
+        for block in blocks {
+            self.free_bare(block)?;
+            freed += 1;
+        }
+        Ok(freed)
+    }
+
+    /// Gives back everything that the hand holds.
+    pub fn flush(&mut self) {
+        let state = self.zone.state();
+        let _inside = state.gate.enter(&self.slot);
+        self.slot.flush(&state.stock);
+    }
+}
+
+/// Blocks per bracket of a batch: what is in transit at once.
+const BATCH: usize = 64;
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.flush();
+        self.zone.state().gate.unregister(&self.slot);
+    }
+}
+
+impl fmt::Debug for Hand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let near = self.slot.near.load(Ordering::Relaxed);
+        f.debug_struct("Hand").field("zone", &self.zone).field("near", &near).finish()
+    }
+}

@@ -1,0 +1,254 @@
+//! What the host was told about free memory.
+//!
+//! # Picture
+//!
+//! One bit per report granule (a power of two of granules, chosen when a
+//! reporter is attached), in words of their own, outside the free structure:
+//!
+//! ```text
+//!  seen      a pass of the reporter has met it free and not yet reported
+//!  reported  the host knows that its memory is not needed
+//!  zeroed    .. and has said that it reads as zero
+//! ```
+//!
+//! # What always holds
+//!
+//! A set bit implies that the report granule was wholly free since the bit was
+//! set: the reporter sets it while it owns the block, and whoever takes bits of
+//! it from the shared forest clears it before the block is used. Splits and
+//! merges do not touch it, and it never keeps a merge from happening.
+//!
+//! # Cost
+//!
+//! A taker pays one load of a line that 512 report granules share, and one
+//! read-modify-write only if the bit was set. A free pays nothing.
+
+use crate::words::Words;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
+
+/// The reporter's bits of one zone.
+#[derive(Debug)]
+pub(crate) struct Reported {
+    order: Order,
+    seen: Words,
+    reported: Words,
+    zeroed: Words,
+    /// Report granules that were taken again after they had been reported.
+    refaulted: AtomicU64,
+    /// Report granules reported now.
+    now: AtomicU64,
+    /// Blocks that a reporter holds, in granules.
+    isolated: AtomicU64,
+}
+
+impl Reported {
+    pub(crate) fn new(order: Order) -> Self {
+        Self {
+            order,
+            seen: Words::default(),
+            reported: Words::default(),
+            zeroed: Words::default(),
+            refaulted: AtomicU64::new(0),
+            now: AtomicU64::new(0),
+            isolated: AtomicU64::new(0),
+        }
+    }
+
+    /// The report granule.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Report granules that were taken again after they had been reported.
+    pub(crate) fn refaulted(&self) -> u64 {
+        self.refaulted.load(Ordering::Relaxed)
+    }
+
+    /// Report granules reported now.
+    pub(crate) fn reported_now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Granules that a reporter holds now.
+    pub(crate) fn isolated(&self) -> u64 {
+        self.isolated.load(Ordering::Relaxed)
+    }
+
+    /// A reporter took, or gave back, `granules`.
+    pub(crate) fn note_isolated(&self, granules: u64) {
+        self.isolated.fetch_add(granules, Ordering::Relaxed);
+    }
+
+    /// The reverse of [`note_isolated`](Self::note_isolated).
+    pub(crate) fn note_put_back(&self, granules: u64) {
+        self.isolated.fetch_sub(granules, Ordering::Relaxed);
+    }
+
+    /// Whether every report granule of the block is reported; a block smaller
+    /// than one is if its report granule is.
+    pub(crate) fn is_reported(&self, block: Block) -> bool {
+        self.pieces(block).all(|(word, mask)| self.reported.load(word) & mask == mask)
+    }
+
+    /// Whether every report granule of the block is known to read as zero.
+    #[cfg(test)]
+    pub(crate) fn is_zeroed(&self, block: Block) -> bool {
+        self.pieces(block).all(|(word, mask)| self.zeroed.load(word) & mask == mask)
+    }
+
+    /// Marks the block; returns whether a pass had seen it before.
+    pub(crate) fn see(&self, block: Block) -> bool {
+        let mut before = true;
+        for (word, mask) in self.pieces(block) {
+            let Ok(atomic) = self.seen.install(word) else { return before };
+            before &= atomic.fetch_or(mask, Ordering::Relaxed) & mask == mask;
+        }
+        before
+    }
+
+    /// The host was told about the block, which the caller still owns. Out of
+    /// memory, the bits stay clear: it will be reported again.
+    pub(crate) fn mark(&self, block: Block, zeroed: bool) {
+        for (word, mask) in self.pieces(block) {
+            let Ok(atomic) = self.reported.install(word) else { return };
+            // Relaxed: the give that follows releases it, and a taker acquires
+            // that before it looks.
+            let before = atomic.fetch_or(mask, Ordering::Relaxed);
+            self.now.fetch_add(u64::from((mask & !before).count_ones()), Ordering::Relaxed);
+            if zeroed && let Ok(atomic) = self.zeroed.install(word) {
+                atomic.fetch_or(mask, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The block was taken from the shared forest.
+    #[inline]
+    pub(crate) fn forget(&self, block: Block) {
+        if block.order() <= self.order {
+            let (word, mask) = self.piece_of(block.base());
+            return self.forget_in(word, mask);
+        }
+        let large = ORDERS_PER_LEVEL * 2 + self.order.get();
+        if block.order().get() < large {
+            return self.pieces(block).for_each(|(word, mask)| self.forget_in(word, mask));
+        }
+        // Whole words of them: only those that were ever written.
+        let shift = self.order.get() + ORDERS_PER_LEVEL;
+        let (first, last) = (block.base().0 >> shift, block.last().0 >> shift);
+        for bits in [&self.seen, &self.reported, &self.zeroed] {
+            bits.visit(first, last, |word, _| self.forget_in(word, u64::MAX));
+        }
+    }
+
+    #[inline]
+    fn forget_in(&self, word: u64, mask: u64) {
+        for bits in [&self.seen, &self.zeroed] {
+            // Relaxed throughout: the take acquired what the reporter did.
+            if let Some(atomic) = bits.get(word)
+                && atomic.load(Ordering::Relaxed) & mask != 0
+            {
+                atomic.fetch_and(!mask, Ordering::Relaxed);
+            }
+        }
+        if let Some(atomic) = self.reported.get(word)
+            && atomic.load(Ordering::Relaxed) & mask != 0
+        {
+            let before = atomic.fetch_and(!mask, Ordering::Relaxed);
+            let cleared = u64::from((before & mask).count_ones());
+            self.refaulted.fetch_add(cleared, Ordering::Relaxed);
+            self.now.fetch_sub(cleared, Ordering::Relaxed);
+        }
+    }
+
+    /// The places of a forest word whose memory the host has taken back. Says
+    /// nothing (0) of places so large that they span many report granules.
+    pub(crate) fn places(&self, level: u32, word: u64) -> u64 {
+        let place = ORDERS_PER_LEVEL * level;
+        let base = word.checked_shl(place + ORDERS_PER_LEVEL).unwrap_or(0);
+        if self.order.get() >= place + ORDERS_PER_LEVEL {
+            let (word, mask) = self.piece_of(Granule(base));
+            return if self.reported.load(word) & mask != 0 { u64::MAX } else { 0 };
+        }
+        if self.order.get() < place {
+            return 0;
+        }
+        let run = 1u32 << (self.order.get() - place);
+        let granules = 64 / run;
+        let (first, mask) = self.piece_of(Granule(base));
+        let reported = self.reported.load(first) >> mask.trailing_zeros();
+        (0..granules)
+            .filter(|granule| reported >> granule & 1 != 0)
+            .map(|granule| (u64::MAX >> (64 - run)) << (granule * run))
+            .fold(0, |places, run| places | run)
+    }
+
+    /// The word and bit of the report granule that holds `at`.
+    fn piece_of(&self, at: Granule) -> (u64, u64) {
+        let index = at.0 >> self.order.get();
+        (index >> ORDERS_PER_LEVEL, 1 << (index & 63))
+    }
+
+    /// The words and masks of the block's report granules.
+    fn pieces(&self, block: Block) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let shift = self.order.get();
+        let (first, last) = (block.base().0 >> shift, block.last().0 >> shift);
+        (first >> ORDERS_PER_LEVEL..=last >> ORDERS_PER_LEVEL).map(move |word| {
+            let low = first.saturating_sub(word << ORDERS_PER_LEVEL).min(63);
+            let high = (last - (word << ORDERS_PER_LEVEL)).min(63);
+            (word, (u64::MAX << low) & (u64::MAX >> (63 - high)))
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn block(base: u64, order: u32) -> Block {
+        Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_taken_part_is_forgotten_and_the_rest_is_kept() {
+        let reported = Reported::new(Order::new(9).unwrap());
+        reported.mark(block(0, 12), false);
+        assert_eq!(reported.reported_now(), 8);
+        reported.forget(block(512, 0));
+        assert!(!reported.is_reported(block(512, 9)));
+        assert!(reported.is_reported(block(0, 9)) && reported.is_reported(block(1024, 10)));
+        assert!(!reported.is_reported(block(0, 12)));
+        assert_eq!((reported.reported_now(), reported.refaulted()), (7, 1));
+    }
+
+    #[test]
+    fn avoided_places_are_those_reported_at_every_level() {
+        for order in [0, 3, 6, 9, 12] {
+            let reported = Reported::new(Order::new(order).unwrap());
+            reported.mark(block(1 << 12, order), true);
+            for level in 0..3 {
+                let size = 64u64.pow(level);
+                let word = (1 << 12) / size / 64;
+                for place in 0..64u64 {
+                    let base = (word * 64 + place) * size;
+                    let holder = Block::containing(Granule(base), Order::new(level * 6).unwrap());
+                    let expected = level * 6 <= order && reported.is_reported(holder);
+                    let avoided = reported.places(level, word) >> place & 1 != 0;
+                    assert_eq!(avoided, expected, "order {order} level {level} place {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn zeroed_goes_with_reported() {
+        let reported = Reported::new(Order::new(9).unwrap());
+        reported.mark(block(0, 9), true);
+        reported.mark(block(512, 9), false);
+        assert!(reported.is_zeroed(block(0, 9)) && !reported.is_zeroed(block(512, 9)));
+        reported.forget(block(7, 0));
+        assert!(!reported.is_zeroed(block(0, 9)));
+        assert!(!reported.see(block(0, 9)));
+        assert!(reported.see(block(0, 9)));
+    }
+}

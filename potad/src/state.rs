@@ -1,0 +1,356 @@
+//! The state of a registered resource: what its handles share.
+//!
+//! # What always holds
+//!
+//! Every change of the forest or of a slot happens inside a bracket of some
+//! slot or while the gate is closed. Calls without a hand borrow one of a few
+//! shared slots, each behind a lock. No callback (owner, descriptor's drop,
+//! driver) runs inside a bracket or under the gate.
+//!
+//! # Lock order
+//!
+//! shared slot, then gate, then one of the leaf locks (spans, runs, poison set,
+//! epoch); a descriptor's lock is never waited for under any of them.
+
+use crate::error::{Error, OutOfMemory};
+use crate::failure::FailureCounts;
+use crate::forest::{Forest, Taken};
+use crate::hand::{Closed, Gate, Slot};
+use crate::home::Home;
+use crate::resource::{Resource, Span, Spans, Units};
+use crate::stock::Stock;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use lookup::Tree;
+use memdesc::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use memdesc::sync::{Arc, Mutex, MutexGuard, unique_id};
+use memdesc::{Block, Granule, Granules, Immediate, Kinds, Order, OwnerId};
+use memdesc::{Owners, Subtype};
+
+/// Slots that calls without a hand share.
+#[cfg(not(loom))]
+const SHARED: usize = 8;
+#[cfg(loom)]
+const SHARED: usize = 1;
+
+/// A reach below this level would save nothing.
+#[cfg(not(loom))]
+const LEAST_TOP: u32 = 5;
+#[cfg(loom)]
+const LEAST_TOP: u32 = 1;
+
+/// What the handles of one resource share.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) space: u16,
+    pub(crate) units: Units,
+    pub(crate) stock: Stock,
+    pub(crate) tree: Tree<Home>,
+    pub(crate) gate: Gate,
+    shared: [Mutex<Arc<Slot>>; SHARED],
+    next_shared: AtomicUsize,
+    pub(crate) spans: Mutex<Spans>,
+    /// The largest order that a span can hold; grows with hot-adds.
+    largest: AtomicU64,
+    /// First granule -> last granule of the live runs.
+    pub(crate) runs: Mutex<BTreeMap<u64, Granule>>,
+    pub(crate) kinds: Kinds,
+    pub(crate) owners: Arc<Owners>,
+    /// Who hears of failures in bare blocks, and of owners that have left.
+    pub(crate) own_owner: Mutex<Option<OwnerId>>,
+    pub(crate) failures: FailureCounts,
+}
+
+impl State {
+    pub(crate) fn new(
+        resource: Resource,
+        kinds: Kinds,
+        owners: Arc<Owners>,
+    ) -> Result<Self, Error> {
+        let mut ranges = Spans::default();
+        let mut units = None;
+        for span in &resource.spans {
+            let span = (*span)?;
+            let units = match units {
+                Some(known) => known,
+                None => *units.insert(Units::new(resource.granule, span.first)?),
+            };
+            let range = units.granules(span)?;
+            if let Some(there) = ranges.overlapping(range) {
+                return Err(overlap(units, range, there));
+            }
+            ranges.insert(range);
+        }
+        let (Some(units), Some(last)) = (units, ranges.iter().last()) else {
+            return Err(Error::NoSpan);
+        };
+        let top = match resource.reach {
+            None => (Forest::top_for(last.last()) + 1).clamp(LEAST_TOP, 10),
+            Some(reach) => {
+                let reach = units.index(reach).unwrap_or(last.last());
+                Forest::top_for(reach.max(last.last()))
+            }
+        };
+        let first = ranges.iter().next().map_or(Granule(0), Granules::first);
+        let gate = Gate::new();
+        let shared = core::array::from_fn(|_| Mutex::new(gate.register(Slot::new(first.0))));
+        let state = Self {
+            id: unique_id(),
+            name: resource.name,
+            space: resource.space,
+            units,
+            stock: Stock::new(top),
+            tree: Tree::new(),
+            gate,
+            shared,
+            next_shared: AtomicUsize::new(0),
+            spans: Mutex::new(Spans::default()),
+            largest: AtomicU64::new(0),
+            runs: Mutex::new(BTreeMap::new()),
+            kinds,
+            owners,
+            own_owner: Mutex::new(None),
+            failures: FailureCounts::default(),
+        };
+        for range in ranges.iter() {
+            state.add(range)?;
+        }
+        Ok(state)
+    }
+
+    /// Adds a range of free granules: all of it, or nothing.
+    fn add(&self, range: Granules) -> Result<(), Error> {
+        let mut spans = self.spans.lock();
+        if let Some(there) = spans.overlapping(range) {
+            return Err(overlap(self.units, range, there));
+        }
+        let reach = self.stock.forest.last_granule();
+        if range.last() > reach {
+            return Err(Error::OutsideReach {
+                first: self.units.unit(range.first()),
+                last: self.units.last_unit(range.last()),
+                reach_first: self.units.unit(Granule(0)),
+                reach_last: self.units.last_unit(reach),
+            });
+        }
+        // All the tables first: from here on nothing can fail. A block may
+        // merge upward, so the levels above it are made present too.
+        for block in range.cover() {
+            self.stock.forest.ensure_from(block.order().level(), block.base())?;
+        }
+        spans.insert(range);
+        self.largest.store(u64::from(spans.largest_order().get()), Ordering::Relaxed);
+        drop(spans);
+        self.with_slot(|slot| {
+            for block in range.cover() {
+                let given = slot.give(&self.stock, block);
+                debug_assert_eq!(given, Ok(()), "{block:?} was never given before");
+            }
+        });
+        Ok(())
+    }
+
+    /// Adds a span of units.
+    pub(crate) fn hot_add(&self, span: Span) -> Result<(), Error> {
+        self.add(self.units.granules(span)?)
+    }
+
+    /// Refuses an order that no span can ever hold.
+    #[inline]
+    pub(crate) fn check_order(&self, order: Order) -> Result<(), Error> {
+        let largest = self.largest_order();
+        if order > largest {
+            return Err(Error::OrderTooLarge { order, largest });
+        }
+        Ok(())
+    }
+
+    /// The largest order that a span can hold.
+    #[inline]
+    pub(crate) fn largest_order(&self) -> Order {
+        // Relaxed: a hot-add that this misses has not returned yet.
+        Order::new(self.largest.load(Ordering::Relaxed) as u32).unwrap_or(Order::MAX)
+    }
+
+    /// Runs `operate` inside the bracket of a shared slot.
+    pub(crate) fn with_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        let slot = self.shared_slot();
+        let _inside = self.gate.enter(&slot);
+        operate(&slot)
+    }
+
+    /// One of the shared slots, locked.
+    fn shared_slot(&self) -> MutexGuard<'_, Arc<Slot>> {
+        let start = self.next_shared.load(Ordering::Relaxed);
+        let free = (0..SHARED).find_map(|step| self.shared[(start + step) % SHARED].try_lock());
+        free.unwrap_or_else(|| {
+            // Spread the waiters; the number orders nothing.
+            let next = self.next_shared.fetch_add(1, Ordering::Relaxed);
+            self.shared[next % SHARED].lock()
+        })
+    }
+
+    /// Takes a block through `slot` and hands it to `then` while it is in
+    /// transit; if `then` refuses, the block goes back.
+    ///
+    /// The caller is *not* inside the slot's bracket.
+    #[inline]
+    pub(crate) fn take_with<R>(
+        &self,
+        slot: &Slot,
+        order: Order,
+        then: impl FnOnce(Block) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.check_order(order)?;
+        {
+            let _inside = self.gate.enter(slot);
+            if let Taken::Block(block) = slot.take(&self.stock, order)? {
+                return then(block).inspect_err(|_| self.give_own(slot, block));
+            }
+        }
+        self.take_closed(order, then)
+    }
+
+    /// As [`take_with`](Self::take_with), once nothing was found: closes every
+    /// hand, flushes them, and looks again. What this does not find is not
+    /// there.
+    #[cold]
+    fn take_closed<R>(
+        &self,
+        order: Order,
+        then: impl FnOnce(Block) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let closed = self.close_and_flush();
+        let Taken::Block(block) = self.stock.take(order, Granule(0))? else {
+            return Err(Error::Exhausted { order });
+        };
+        self.stock.on_take(block);
+        let result = then(block).inspect_err(|_| self.give_closed(&closed, block));
+        drop(closed);
+        result
+    }
+
+    /// Closes every hand and empties it into the forest.
+    pub(crate) fn close_and_flush(&self) -> Closed<'_> {
+        let closed = self.gate.close();
+        for slot in closed.slots() {
+            slot.flush(&self.stock);
+        }
+        closed
+    }
+
+    /// Gives back a block that was never used.
+    fn give_own(&self, slot: &Slot, block: Block) {
+        let given = self.give(slot, block);
+        debug_assert_eq!(given, Ok(()), "{block:?} was just taken");
+    }
+
+    fn give_closed(&self, _closed: &Closed<'_>, block: Block) {
+        self.give_closed_block(block);
+    }
+
+    /// Gives back a block that was never used, while every hand is closed.
+    pub(crate) fn give_closed_block(&self, block: Block) {
+        let given = self.stock.forest.give(block.place(), |_, _| false);
+        debug_assert_eq!(given, Ok(()), "{block:?} was just taken");
+    }
+
+    /// As [`take_with`](Self::take_with), through a shared slot.
+    pub(crate) fn take_with_shared<R>(
+        &self,
+        order: Order,
+        then: impl FnOnce(Block) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let slot = self.shared_slot();
+        self.take_with(&slot, order, then)
+    }
+
+    /// Where a new hand starts to search: a different word for each.
+    pub(crate) fn next_start(&self) -> u64 {
+        let spans = self.spans.lock();
+        spans.iter().next().map_or(0, |span| span.first().0)
+    }
+
+    /// Gives a block back through `slot`, inside its bracket; what of it is
+    /// poisoned is kept.
+    #[inline]
+    pub(crate) fn give(&self, slot: &Slot, block: Block) -> Result<(), Error> {
+        if self.stock.is_suspect(block) {
+            return self.give_around_poison(slot, block);
+        }
+        slot.give(&self.stock, block).map_err(|_| Error::DoubleFree { asked: block.granules() })
+    }
+
+    /// Gives back the sound parts of a block: one poisoned granule costs at
+    /// most `order` blocks given and one kept.
+    #[cold]
+    fn give_around_poison(&self, slot: &Slot, block: Block) -> Result<(), Error> {
+        if self.stock.poison.first_in(block.granules()).is_none() {
+            return slot
+                .give(&self.stock, block)
+                .map_err(|_| Error::DoubleFree { asked: block.granules() });
+        }
+        let Some((lower, upper)) = block.halves() else {
+            self.quarantine(block.base());
+            return Ok(());
+        };
+        self.give_around_poison(slot, lower)?;
+        self.give_around_poison(slot, upper)
+    }
+
+    /// A poisoned granule is nobody's: it never circulates again.
+    pub(crate) fn quarantine(&self, at: Granule) {
+        self.stock.poison.quarantine(at);
+        let block = Block::containing(at, Order::ZERO);
+        let word =
+            Immediate { poisoned: true, ..immediate(Subtype::Quarantine, OwnerId::RESOURCE) };
+        // Without memory for the node the set alone knows: it is the truth.
+        let _shown = self.tree.publish_immediate(block, word.with_order(Order::ZERO));
+    }
+
+    /// Makes present what giving the rest of a block around granule `at` needs.
+    pub(crate) fn ensure_carve(&self, at: Granule) -> Result<(), OutOfMemory> {
+        self.stock.forest.ensure_from(0, at)
+    }
+
+    /// Whether every granule of the block is in a span.
+    pub(crate) fn is_in_span(&self, range: Granules) -> bool {
+        self.spans.lock().covers(range)
+    }
+
+    /// The geometry block at a unit, if the resource has it.
+    pub(crate) fn block_at(&self, address: u64, order: Order) -> Result<Block, Error> {
+        let at = self.granule_at(address)?;
+        let block = Block::new(at, order).map_err(|_| Error::NoBlock { address, order })?;
+        if self.units.unit(at) != address || !self.is_in_span(block.granules()) {
+            return Err(Error::NoBlock { address, order });
+        }
+        Ok(block)
+    }
+
+    /// The granule that holds a unit, if the resource has it.
+    pub(crate) fn granule_at(&self, address: u64) -> Result<Granule, Error> {
+        let at = self.units.index(address).ok_or(Error::Outside { address })?;
+        let one = Block::containing(at, Order::ZERO).granules();
+        if !self.is_in_span(one) {
+            return Err(Error::Outside { address });
+        }
+        Ok(at)
+    }
+}
+
+/// An immediate word of order 0.
+pub(crate) fn immediate(subtype: Subtype, owner: OwnerId) -> Immediate {
+    Immediate::new(subtype, owner, Order::ZERO)
+}
+
+fn overlap(units: Units, asked: Granules, there: Granules) -> Error {
+    Error::Overlap {
+        first: units.unit(asked.first()),
+        last: units.last_unit(asked.last()),
+        with_first: units.unit(there.first()),
+        with_last: units.last_unit(there.last()),
+    }
+}

@@ -1,0 +1,97 @@
+//! The typed block, and the other views of a descriptor.
+
+use crate::home::Home;
+use core::fmt;
+use core::ops::Deref;
+use memdesc::{Block as Place, Descriptor, Order, OwnerId};
+
+/// A counted reference to a descriptor: keeps its block allocated.
+pub type Ref<T> = memdesc::Ref<Home, T>;
+
+/// A descriptor, locked: alive, and of the block it says.
+pub type Locked<'g, T> = memdesc::Locked<'g, Home, T>;
+
+/// What a lookup found.
+pub type Found<'g> = memdesc::Found<'g, Home>;
+
+/// A block with a descriptor, owned.
+///
+/// Dropping it gives up the owner's reference; the range is free once every
+/// [`Ref`] is gone too.
+///
+/// ```
+/// use potad::{Potad, Resource, memdesc::Order};
+///
+/// struct Folio { mapped: u32 }
+/// impl potad::memdesc::Descriptor for Folio { const NAME: &'static str = "folio"; }
+///
+/// let potad = Potad::new();
+/// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+/// let folio = ram.alloc(Order::new(9)?, Folio { mapped: 3 })?;
+/// let inside = folio.address() + 0x1234;
+/// assert_eq!(ram.get::<Folio>(inside).unwrap().mapped, 3);
+/// drop(folio);
+/// assert!(ram.get::<Folio>(inside).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "dropping it frees the block"]
+pub struct Block<T: Descriptor>(Ref<T>);
+
+impl<T: Descriptor> Block<T> {
+    pub(crate) fn new(reference: Ref<T>) -> Self {
+        Self(reference)
+    }
+
+    /// The geometry block, as plain data.
+    pub fn block(&self) -> Place {
+        self.0.block()
+    }
+
+    /// The order.
+    pub fn order(&self) -> Order {
+        self.block().order()
+    }
+
+    /// The first unit.
+    pub fn address(&self) -> u64 {
+        self.0.home().0.units.unit(self.block().base())
+    }
+
+    /// Who hears of memory failure.
+    pub fn owner(&self) -> OwnerId {
+        self.0.owner()
+    }
+
+    /// One more reference; `None` only past 2^31 of them.
+    pub fn try_ref(&self) -> Option<Ref<T>> {
+        self.0.try_clone()
+    }
+
+    /// Locks the descriptor, waiting for whoever holds it.
+    pub fn lock(&self) -> Locked<'_, T> {
+        self.0.lock()
+    }
+
+    /// Whether memory has failed inside.
+    pub fn is_poisoned(&self) -> bool {
+        self.0.header().is_poisoned()
+    }
+
+    pub(crate) fn zone(&self) -> u32 {
+        self.0.home().0.id
+    }
+}
+
+impl<T: Descriptor> Deref for Block<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Descriptor> fmt::Debug for Block<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:?})", T::NAME, self.block())
+    }
+}

@@ -1,0 +1,230 @@
+//! A sparse array of 64-bit words, present only where somebody wrote.
+//!
+//! # Picture
+//!
+//! ```text
+//!  roots[0] -> chunk                          words       0 .. 2^9
+//!  roots[1] -> table -> chunk                 words     2^9 .. 2^18
+//!  roots[2] -> table -> table -> chunk        words    2^18 .. 2^27
+//!  ...                                        up to 2^57, level 0 of the whole index space
+//! ```
+//!
+//! # What always holds
+//!
+//! A word's path is a pure function of its index, so nothing ever grows or
+//! moves: a table or chunk, once installed, stays bound to its indexes until
+//! the array is dropped. An absent word reads as zero. So a load through a
+//! stale index is harmless, and needs no pin.
+//!
+//! # Sharing and cost
+//!
+//! Any thread may read or install. A word below index `2^18` costs three
+//! dependent loads, one more per nine bits above that; only the chunk's line is
+//! likely cold. A chunk and a table are 4 KiB each.
+
+use crate::error::OutOfMemory;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::{OnceSlot, zeroed_array};
+
+/// Bits of the index that one table or chunk resolves.
+#[cfg(not(loom))]
+const BITS: u32 = 9;
+/// Small in models, where each atomic costs.
+#[cfg(loom)]
+const BITS: u32 = 2;
+
+const FAN: usize = 1 << BITS;
+
+type Chunk = [AtomicU64; FAN];
+type Table<N> = [OnceSlot<N>; FAN];
+type T1 = Table<Chunk>;
+type T2 = Table<T1>;
+type T3 = Table<T2>;
+type T4 = Table<T3>;
+type T5 = Table<T4>;
+type T6 = Table<T5>;
+
+/// A chunk, or a table of them.
+trait Node: Sized {
+    /// Bits of the index that this and everything below resolve.
+    const REACH: u32;
+
+    fn fresh() -> Option<alloc::boxed::Box<Self>>;
+    fn get(&self, index: u64) -> Option<&AtomicU64>;
+    fn install(&self, index: u64) -> Option<&AtomicU64>;
+    fn bytes(&self) -> usize;
+    /// Visits the present words of `first..=last`; this node's start at `base`.
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64));
+}
+
+impl Node for Chunk {
+    const REACH: u32 = BITS;
+
+    fn fresh() -> Option<alloc::boxed::Box<Self>> {
+        zeroed_array()
+    }
+
+    #[inline]
+    fn get(&self, index: u64) -> Option<&AtomicU64> {
+        Some(&self[index as usize % FAN])
+    }
+
+    fn install(&self, index: u64) -> Option<&AtomicU64> {
+        self.get(index)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
+        for (index, word) in (base..).zip(self) {
+            if (first..=last).contains(&index) {
+                visitor(index, word);
+            }
+        }
+    }
+}
+
+impl<N: Node> Node for Table<N> {
+    const REACH: u32 = BITS + N::REACH;
+
+    fn fresh() -> Option<alloc::boxed::Box<Self>> {
+        zeroed_array()
+    }
+
+    #[inline]
+    fn get(&self, index: u64) -> Option<&AtomicU64> {
+        self[(index >> N::REACH) as usize % FAN].get()?.get(index)
+    }
+
+    fn install(&self, index: u64) -> Option<&AtomicU64> {
+        self[(index >> N::REACH) as usize % FAN].get_or_install(N::fresh)?.install(index)
+    }
+
+    fn bytes(&self) -> usize {
+        let below: usize = self.iter().filter_map(OnceSlot::get).map(N::bytes).sum();
+        size_of::<Self>() + below
+    }
+
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
+        for (child, slot) in (0..).zip(self) {
+            let start = base + (child << N::REACH);
+            let end = start + ((1 << N::REACH) - 1);
+            if let Some(below) = slot.get().filter(|_| start <= last && first <= end) {
+                below.visit(start, first, last, visitor);
+            }
+        }
+    }
+}
+
+/// A sparse array of words.
+#[derive(Default)]
+pub(crate) struct Words {
+    root0: OnceSlot<Chunk>,
+    root1: OnceSlot<T1>,
+    root2: OnceSlot<T2>,
+    root3: OnceSlot<T3>,
+    root4: OnceSlot<T4>,
+    root5: OnceSlot<T5>,
+    root6: OnceSlot<T6>,
+}
+
+/// The same step for whichever root serves the index.
+macro_rules! root {
+    ($words:expr, $index:expr, |$root:ident, $node:ident| $step:expr, $beyond:expr) => {{
+        match (64 - ($index).leading_zeros()).div_ceil(BITS) {
+            0 | 1 => root!(@ $words, root0, Chunk, $root, $node, $step),
+            2 => root!(@ $words, root1, T1, $root, $node, $step),
+            3 => root!(@ $words, root2, T2, $root, $node, $step),
+            4 => root!(@ $words, root3, T3, $root, $node, $step),
+            5 => root!(@ $words, root4, T4, $root, $node, $step),
+            6 => root!(@ $words, root5, T5, $root, $node, $step),
+            7 => root!(@ $words, root6, T6, $root, $node, $step),
+            _ => $beyond,
+        }
+    }};
+    (@ $words:expr, $field:ident, $type:ty, $root:ident, $node:ident, $step:expr) => {{
+        let $root = &$words.$field;
+        type $node = $type;
+        $step
+    }};
+}
+
+impl Words {
+    /// The word, if it is present.
+    #[inline]
+    pub(crate) fn get(&self, index: u64) -> Option<&AtomicU64> {
+        root!(self, index, |root, N| root.get().and_then(|node: &N| node.get(index)), None)
+    }
+
+    /// The word's value; 0 where it is absent.
+    #[inline]
+    pub(crate) fn load(&self, index: u64) -> u64 {
+        // Acquire: whoever finds a bit sees what its giver did before.
+        self.get(index).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// The word, made present.
+    pub(crate) fn install(&self, index: u64) -> Result<&AtomicU64, OutOfMemory> {
+        root!(
+            self,
+            index,
+            |root, N| root.get_or_install(N::fresh).and_then(|node| node.install(index)),
+            None
+        )
+        .ok_or(OutOfMemory)
+    }
+
+    /// Visits the words of `first..=last` that are present.
+    pub(crate) fn visit(&self, first: u64, last: u64, mut visitor: impl FnMut(u64, &AtomicU64)) {
+        macro_rules! visit {
+            ($($root:ident)*) => {
+                $(if let Some(node) = self.$root.get() {
+                    node.visit(0, first, last, &mut visitor);
+                })*
+            };
+        }
+        visit!(root0 root1 root2 root3 root4 root5 root6);
+    }
+
+    /// Bytes of tables and chunks.
+    pub(crate) fn bytes(&self) -> usize {
+        let roots = [
+            self.root0.get().map(Node::bytes),
+            self.root1.get().map(Node::bytes),
+            self.root2.get().map(Node::bytes),
+            self.root3.get().map(Node::bytes),
+            self.root4.get().map(Node::bytes),
+            self.root5.get().map(Node::bytes),
+            self.root6.get().map(Node::bytes),
+        ];
+        roots.into_iter().flatten().sum()
+    }
+}
+
+impl core::fmt::Debug for Words {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Words({} bytes)", self.bytes())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_word_is_zero_and_an_installed_one_stays() {
+        let words = Words::default();
+        let edges = [0, 511, 512, (1 << 18) - 1, 1 << 18, (1 << 36) + 7, (1 << 57) - 1];
+        for (value, index) in (1..).zip(edges) {
+            assert_eq!(words.load(index), 0);
+            words.install(index).unwrap().store(value, Ordering::Relaxed);
+        }
+        for (value, index) in (1..).zip(edges) {
+            assert_eq!(words.load(index), value, "word {index:#x}");
+        }
+        assert!(words.bytes() >= 7 * 4096);
+        assert_eq!(words.install(u64::MAX).map(|_| ()), Err(OutOfMemory));
+    }
+}
