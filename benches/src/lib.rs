@@ -1,1 +1,7 @@
-//! potad-benches
+//! Recorded traces, replay and gates of the [`potad`](https://docs.rs/potad)
+//! crates.
+//!
+//! - [`trace`]: what real programs asked of a real allocator, parsed and
+//!   checked.
+
+pub mod trace;
