@@ -3,5 +3,7 @@
 //!
 //! - [`trace`]: what real programs asked of a real allocator, parsed and
 //!   checked.
+//! - [`subject`]: what is measured, potad and its peers, behind one trait.
 
+pub mod subject;
 pub mod trace;
