@@ -4,6 +4,8 @@
 //! - [`trace`]: what real programs asked of a real allocator, parsed and
 //!   checked.
 //! - [`subject`]: what is measured, potad and its peers, behind one trait.
+//! - [`replay`]: a trace through each of them, verified and timed.
 
+pub mod replay;
 pub mod subject;
 pub mod trace;
