@@ -31,7 +31,7 @@ mod tests;
 
 pub use absent::Absent;
 use memdesc::Order;
-pub use nothing::Nothing;
+pub use nothing::{HARNESS, Nothing};
 pub use reference::Reference;
 
 /// The resource that a subject is asked to manage: granules `0..granules`.
@@ -88,6 +88,9 @@ pub trait Subject: Sized + Sync {
     const ALIGNS: bool;
     /// Whether its failures fail the run: ours do, a peer's are its own.
     const JUDGED: bool;
+    /// Its search takes longer the more blocks there are: synthetic workloads
+    /// give it 64 MiB where others get 8 GiB.
+    const LINEAR: bool = false;
 
     /// What one thread allocates and frees through.
     type Hand<'a>: Hand

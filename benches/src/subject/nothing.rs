@@ -3,12 +3,15 @@
 use super::{Hand, Shape, Subject, SubjectError};
 use memdesc::Order;
 
+/// The name of [`Nothing`] in tables.
+pub const HARNESS: &str = "(harness alone)";
+
 /// Hands out granule 0 for every request. Timed, never verified.
 #[derive(Debug)]
 pub struct Nothing;
 
 impl Subject for Nothing {
-    const NAME: &'static str = "(harness alone)";
+    const NAME: &'static str = HARNESS;
     const SPLITS: bool = true;
     const ALIGNS: bool = true;
     const JUDGED: bool = false;

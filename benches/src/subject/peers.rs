@@ -201,6 +201,7 @@ impl Subject for Range {
     const SPLITS: bool = true;
     const ALIGNS: bool = true;
     const JUDGED: bool = false;
+    const LINEAR: bool = true;
 
     type Hand<'a> = &'a Self;
 
@@ -236,6 +237,7 @@ impl Subject for Vm {
     const SPLITS: bool = false;
     const ALIGNS: bool = true;
     const JUDGED: bool = false;
+    const LINEAR: bool = true;
 
     type Hand<'a> = &'a Self;
 
@@ -283,6 +285,7 @@ impl Subject for Branch {
     const SPLITS: bool = false;
     const ALIGNS: bool = true;
     const JUDGED: bool = false;
+    const LINEAR: bool = true;
 
     type Hand<'a> = BranchHand<'a>;
 
@@ -340,8 +343,8 @@ impl Hand for BranchHand<'_> {
 
     fn free(&mut self, base: u64, order: Order) {
         let index = order.get() as usize;
-        let freed = self.subject.blocks.deallocate(base as usize, index);
-        freed.expect("handed out by this allocator");
+        // It refuses to free what it handed out twice; nothing else to do.
+        let _ = self.subject.blocks.deallocate(base as usize, index);
         self.freed[index] = Some(base);
     }
 }
