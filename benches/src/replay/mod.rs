@@ -41,4 +41,4 @@ mod window;
 pub use chart::chart;
 pub use plan::{Plan, ReplayError};
 pub use report::{Outcome, Report};
-pub use session::{Replay, Verdict, replay_all};
+pub use session::{Replay, Verdict, replay_all, timed};

@@ -14,6 +14,13 @@ const ENOUGH: Duration = Duration::from_secs(4);
 /// A single pass that takes longer is given up.
 const TOO_LONG: Duration = Duration::from_secs(20);
 
+/// Runs one timed pass on a new resource; `None` if the subject cannot take
+/// part or took too long.
+pub fn timed<S: Subject>(plan: &Plan) -> Option<Duration> {
+    let replay = Replay { plan, report: Report::new(String::new(), plan) };
+    replay.timed::<S>().ok().flatten()
+}
+
 /// Whether the run is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
