@@ -1,0 +1,62 @@
+//! Replays a recorded block trace through potad and its peers.
+//!
+//! Exit status: 0 if no blocks overlapped and nothing of ours failed, 1 if
+//! they did, 2 if the trace or the command line is no good.
+
+use clap::Parser;
+use potad_benches::replay::{Plan, Verdict, chart, replay_all};
+use potad_benches::trace::{Trace, TraceError};
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Replays a recorded block trace and verifies that live blocks never overlap.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The trace, *.pot.zst.
+    trace: PathBuf,
+    /// Threads that the records are dealt to.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Writes the figures to a file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draws the regions that are pinned at the end.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("replay: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn Error>> {
+    let trace = Trace::open(&arguments.trace).map_err(|error| match error {
+        TraceError::Io { .. } => error.to_string(),
+        _ => format!("{}: {error}", arguments.trace.display()),
+    })?;
+    let plan = Plan::new(&trace, usize::from(arguments.threads));
+    let name = arguments.trace.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (report, verdict) = replay_all(name, &plan)?;
+    print!("{report}");
+    if let Some(path) = &arguments.json {
+        write(path, serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(path) = &arguments.svg {
+        write(path, chart(&report).to_string())?;
+    }
+    Ok(verdict)
+}
+
+fn write(path: &PathBuf, content: String) -> Result<(), String> {
+    std::fs::write(path, content + "\n")
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
+}

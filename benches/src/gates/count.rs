@@ -1,0 +1,163 @@
+//! Counted rows: exact figures that no neighbour can disturb.
+//!
+//! # The facility they need
+//!
+//! A build in which the workspace's own shim counts, per thread: read-modify-
+//! writes, heavy barriers, and the distinct lines written since the count was
+//! begun. [`counter`] is the plug-in point: while it returns `None` every
+//! counted row reads "not yet"; where it returns one, the rows are exact. The
+//! count must be of the calling thread only, and [`Counter::begin`] must forget
+//! what came before.
+
+use crate::subject::{Hand, Shape, Subject, SubjectError};
+use crate::workload::no_block;
+use memdesc::Order;
+
+/// What an operation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Atomic read-modify-writes, failed compare-exchanges among them.
+    pub rmws: u64,
+    /// The dear side of an asymmetric barrier.
+    pub heavy_barriers: u64,
+    /// Distinct cache lines written.
+    pub lines_written: u64,
+}
+
+/// A count of what the calling thread does.
+pub trait Counter {
+    /// Forgets everything and begins.
+    fn begin(&mut self);
+    /// Returns the count since [`begin`](Self::begin).
+    fn end(&mut self) -> Counts;
+}
+
+/// Returns the counter of this build, if it counts.
+pub fn counter() -> Option<Box<dyn Counter>> {
+    None
+}
+
+/// A counted figure of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Of a hot pair of order 0 through a hand: read-modify-writes.
+    HotPairRmws,
+    /// Of the same: heavy barriers.
+    HotPairHeavy,
+    /// Of a hot pair of each order from 3 up, the most: read-modify-writes.
+    HighPairRmws,
+    /// Of the same: lines written.
+    HighPairLines,
+    /// Of 4,096 frees of order 0 in cold words, per free: read-modify-writes.
+    ColdFreeRmws,
+    /// Of the same: lines written, per free.
+    ColdFreeLines,
+    /// Of taking 64 granules of order 0 from cold words: read-modify-writes.
+    RefillRmws,
+}
+
+const PAIR_WARM_UP: usize = 200;
+const COLD_FREES: u64 = 4096;
+
+impl Counted {
+    /// Counts the figure on a new resource.
+    pub fn run<S: Subject>(self, counter: &mut dyn Counter) -> Result<f64, SubjectError> {
+        match self {
+            Self::HotPairRmws => hot_pair::<S>(counter).map(|counts| counts.rmws as f64),
+            Self::HotPairHeavy => hot_pair::<S>(counter).map(|counts| counts.heavy_barriers as f64),
+            Self::HighPairRmws => high_pairs::<S>(counter).map(|counts| counts.rmws as f64),
+            Self::HighPairLines => {
+                high_pairs::<S>(counter).map(|counts| counts.lines_written as f64)
+            }
+            Self::ColdFreeRmws => {
+                cold_frees::<S>(counter).map(|counts| counts.rmws as f64 / COLD_FREES as f64)
+            }
+            Self::ColdFreeLines => cold_frees::<S>(counter)
+                .map(|counts| counts.lines_written as f64 / COLD_FREES as f64),
+            Self::RefillRmws => refill::<S>(counter).map(|counts| counts.rmws as f64),
+        }
+    }
+}
+
+fn make<S: Subject>(granules: u64, granule_bytes: u64) -> Result<S, SubjectError> {
+    S::new(Shape { granules, granule_bytes, hands: 1 })
+}
+
+/// Counts one pair after many.
+fn one_pair<S: Subject>(
+    hand: &mut S::Hand<'_>,
+    counter: &mut dyn Counter,
+    order: Order,
+    granules: u64,
+) -> Result<Counts, SubjectError> {
+    let missing = || no_block(S::NAME, granules);
+    for _ in 0..PAIR_WARM_UP {
+        let base = hand.alloc(order).ok_or_else(missing)?;
+        hand.free(base, order);
+    }
+    counter.begin();
+    let base = hand.alloc(order).ok_or_else(missing)?;
+    hand.free(base, order);
+    Ok(counter.end())
+}
+
+fn hot_pair<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
+    let granules = 1 << 21;
+    let subject: S = make(granules, 4096)?;
+    one_pair::<S>(&mut subject.hand(), counter, Order::ZERO, granules)
+}
+
+/// Counts a pair of every order from 3 up on a resource that has them all.
+fn high_pairs<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
+    let granules = 1 << 63;
+    let subject: S = make(granules, 1)?;
+    let mut hand = subject.hand();
+    let mut most = Counts::default();
+    for order in Order::all().skip(3) {
+        let counts = one_pair::<S>(&mut hand, counter, order, granules)?;
+        most.rmws = most.rmws.max(counts.rmws);
+        most.lines_written = most.lines_written.max(counts.lines_written);
+    }
+    Ok(most)
+}
+
+/// Counts frees of one granule in each of many words that no hand holds.
+fn cold_frees<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
+    // Far enough apart that no two share a line of the forest.
+    let stride = 1 << 9;
+    let granules = COLD_FREES * stride;
+    let subject: S = make(granules, 4096)?;
+    let mut hand = subject.hand();
+    for _ in 0..granules {
+        hand.alloc(Order::ZERO).ok_or_else(|| no_block(S::NAME, granules))?;
+    }
+    counter.begin();
+    (0..COLD_FREES).for_each(|index| hand.free(index * stride, Order::ZERO));
+    let counts = counter.end();
+    for base in (0..granules).filter(|base| base % stride != 0) {
+        hand.free(base, Order::ZERO);
+    }
+    Ok(counts)
+}
+
+/// Counts 64 allocations that begin where the hand has nothing.
+fn refill<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
+    let granules = 1 << 21;
+    let subject: S = make(granules, 4096)?;
+    let mut hand = subject.hand();
+    let mut out = Vec::with_capacity(64 * 64);
+    let mut fewest = Counts { rmws: u64::MAX, ..Counts::default() };
+    // The first rounds break large blocks; a refill proper finds them broken.
+    for _ in 0..64 {
+        counter.begin();
+        for _ in 0..64 {
+            out.push(hand.alloc(Order::ZERO).ok_or_else(|| no_block(S::NAME, granules))?);
+        }
+        let counts = counter.end();
+        if counts.rmws < fewest.rmws {
+            fewest = counts;
+        }
+    }
+    out.into_iter().for_each(|base| hand.free(base, Order::ZERO));
+    Ok(fewest)
+}

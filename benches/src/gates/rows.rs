@@ -1,0 +1,275 @@
+//! The rows: every gate of the design, as data.
+//!
+//! To fill a row that is "not yet": give it a [`Source::Own`] function (it
+//! returns the figure in the row's unit, or `None` while it cannot), or, for a
+//! flavour of the allocator, put the adapter's type in `subject::ours`.
+
+use super::count::Counted;
+use super::group::Group;
+
+/// What a figure is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Multiples of R; the source gives nanoseconds.
+    R,
+    /// A ratio.
+    Times,
+    /// Microseconds.
+    Micros,
+    /// 2^20 bytes.
+    Mebibytes,
+    /// Bytes.
+    Bytes,
+    /// Of a hundred.
+    Percent,
+    /// Read-modify-writes per operation.
+    Rmws,
+    /// Heavy barriers per operation.
+    Barriers,
+    /// Distinct lines written per operation.
+    Lines,
+    /// Steps.
+    Steps,
+}
+
+impl Unit {
+    /// The name in the table and the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::R => "R",
+            Self::Times => "x",
+            Self::Micros => "us",
+            Self::Mebibytes => "MiB",
+            Self::Bytes => "B",
+            Self::Percent => "%",
+            Self::Rmws => "RMW",
+            Self::Barriers => "barriers",
+            Self::Lines => "lines",
+            Self::Steps => "steps",
+        }
+    }
+}
+
+/// Which side of the gate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Small figures are good.
+    AtMost,
+    /// Large figures are good.
+    AtLeast,
+}
+
+impl Bound {
+    /// Whether a figure meets a gate.
+    pub fn is_met(self, value: f64, gate: f64) -> bool {
+        match self {
+            Self::AtMost => value <= gate,
+            Self::AtLeast => value >= gate,
+        }
+    }
+}
+
+/// Which of our subjects a row measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Bare blocks, through a hand.
+    Bare,
+    /// Raw blocks, through a hand.
+    Raw,
+    /// Bare blocks, no hand passed.
+    Loose,
+}
+
+/// Where a row's figure comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// The figure of this index of a group, for a flavour.
+    Group(Flavour, Group, usize),
+    /// A count, of bare blocks through a hand.
+    Counted(Counted),
+    /// A measurement of its own, in the row's unit (ns for R).
+    Own(fn() -> Option<f64>),
+    /// Nothing to measure yet.
+    NotYet,
+}
+
+/// A gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// What is measured, in words.
+    pub name: &'static str,
+    /// The figure that must not be passed.
+    pub gate: f64,
+    /// What both are in.
+    pub unit: Unit,
+    /// Which side is good.
+    pub bound: Bound,
+    /// Exact, by counting.
+    pub counted: bool,
+    /// Where the figure comes from.
+    pub source: Source,
+    /// Warm-up, arena, flavour, what is pre-faulted.
+    pub setup: &'static str,
+}
+
+impl Row {
+    const fn new(name: &'static str, gate: f64, unit: Unit) -> Self {
+        let (bound, source) = (Bound::AtMost, Source::NotYet);
+        Self { name, gate, unit, bound, counted: false, source, setup: "" }
+    }
+
+    const fn of(mut self, flavour: Flavour, group: Group, index: usize) -> Self {
+        self.source = Source::Group(flavour, group, index);
+        self
+    }
+
+    const fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
+    const fn counting(mut self, what: Counted) -> Self {
+        self.source = Source::Counted(what);
+        self.counted()
+    }
+
+    const fn at_least(mut self) -> Self {
+        self.bound = Bound::AtLeast;
+        self
+    }
+
+    const fn setup(mut self, setup: &'static str) -> Self {
+        self.setup = setup;
+        self
+    }
+}
+
+const HOT: &str = "8 GiB of 4 KiB, bare, warmed up by 25,000 pairs";
+const BULK: &str = "4 of 8 GiB out, bare, metadata faulted in by one round before";
+const TIB: &str = "1 TiB of 4 KiB, bare, fill faults the metadata in; 4 Mi frees and allocations";
+const CHURN: &str = "8 GiB of 4 KiB, bare, filled to 75 %, warmed up by 200,000 operations";
+
+/// Returns every row, in the order of the design.
+pub fn rows() -> Vec<Row> {
+    [COUNTED, ALLOCATOR, DESCRIPTORS, LOOKUP, REPORTING].concat()
+}
+
+const COUNTED: &[Row] = &[
+    Row::new("hot hand pair: RMWs", 0.0, Unit::Rmws).counting(Counted::HotPairRmws).setup(HOT),
+    Row::new("hot hand pair: heavy barriers", 0.0, Unit::Barriers)
+        .counting(Counted::HotPairHeavy)
+        .setup(HOT),
+    Row::new("pair of order 3..=63, the most: RMWs", 2.0, Unit::Rmws)
+        .counting(Counted::HighPairRmws)
+        .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
+    Row::new("pair of order 3..=63, the most: lines written", 1.0, Unit::Lines)
+        .counting(Counted::HighPairLines)
+        .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
+    Row::new("cold free: RMWs", 1.0 + 1.0 / 64.0, Unit::Rmws)
+        .counting(Counted::ColdFreeRmws)
+        .setup("8 GiB of 4 KiB all out, bare, one granule in each of 4,096 lines"),
+    Row::new("cold free: lines written", 1.0, Unit::Lines)
+        .counting(Counted::ColdFreeLines)
+        .setup("8 GiB of 4 KiB all out, bare, one granule in each of 4,096 lines"),
+    Row::new("refill of 64 granules: RMWs", 2.0, Unit::Rmws)
+        .counting(Counted::RefillRmws)
+        .setup("8 GiB of 4 KiB, bare, large blocks broken"),
+    Row::new("publish and clear, every order: RMWs", 0.0, Unit::Rmws).counted(),
+    Row::new("publish and clear, every order: lines written", 4.0, Unit::Lines).counted(),
+    Row::new("publish and clear, orders 6n to 6n+3: lines written", 1.0, Unit::Lines).counted(),
+    Row::new("peek: RMWs", 0.0, Unit::Rmws).counted(),
+    Row::new("peek: lines written", 0.0, Unit::Lines).counted(),
+    Row::new("get and put: RMWs", 2.0, Unit::Rmws).counted(),
+    Row::new("slowest allocator call while reporting: steps", 64.0, Unit::Steps)
+        .counted()
+        .setup("recording back end; the bound is to be stated with the figure"),
+];
+
+const ALLOCATOR: &[Row] = &[
+    Row::new("order-0 pair, hand, bare", 0.6, Unit::R)
+        .of(Flavour::Bare, Group::Pair(0), 0)
+        .setup(HOT),
+    Row::new("order-0 pair, hand, raw", 0.8, Unit::R)
+        .of(Flavour::Raw, Group::Pair(0), 0)
+        .setup("8 GiB of 4 KiB, raw, warmed up by 25,000 pairs"),
+    Row::new("32 out, 32 back, per pair", 0.6, Unit::R)
+        .of(Flavour::Bare, Group::Batch, 0)
+        .setup(HOT),
+    Row::new("bulk alloc", 0.3, Unit::R).of(Flavour::Bare, Group::Bulk, 0).setup(BULK),
+    Row::new("bulk free in order", 0.45, Unit::R).of(Flavour::Bare, Group::Bulk, 1).setup(BULK),
+    Row::new("bulk free shuffled", 1.5, Unit::R).of(Flavour::Bare, Group::Bulk, 2).setup(BULK),
+    Row::new("churn at 75 %", 2.2, Unit::R).of(Flavour::Bare, Group::Churn, 0).setup(CHURN),
+    Row::new("order-9 pair", 2.4, Unit::R).of(Flavour::Bare, Group::Pair(9), 0).setup(HOT),
+    Row::new("order-18 pair", 2.4, Unit::R).of(Flavour::Bare, Group::Pair(18), 0).setup(HOT),
+    Row::new("pair without a hand", 1.0, Unit::R)
+        .of(Flavour::Loose, Group::Pair(0), 0)
+        .setup("8 GiB of 4 KiB, bare, thread-local hand, warmed up by 25,000 pairs"),
+    Row::new("refill, 2^40 granules against 2^20", 1.5, Unit::Times)
+        .of(Flavour::Bare, Group::Refill, 0)
+        .setup("1,024 times 64 of order 0 from new resources, bare, nothing pre-faulted"),
+    Row::new("hot pair on two threads, to plain pairs, against one", 1.2, Unit::Times)
+        .of(Flavour::Bare, Group::TwoPairs, 0)
+        .setup(HOT),
+    Row::new("churn on two threads", 6.0, Unit::R)
+        .of(Flavour::Bare, Group::TwoChurn, 0)
+        .setup(CHURN),
+    Row::new("1 TiB: fill", 1.2, Unit::R).of(Flavour::Bare, Group::Tebibyte, 0).setup(TIB),
+    Row::new("1 TiB: random cold free", 8.5, Unit::R)
+        .of(Flavour::Bare, Group::Tebibyte, 1)
+        .setup(TIB),
+    Row::new("1 TiB: scattered re-alloc", 1.3, Unit::R)
+        .of(Flavour::Bare, Group::Tebibyte, 2)
+        .setup(TIB),
+    Row::new("register 1 TiB", 100.0, Unit::Micros)
+        .of(Flavour::Bare, Group::Register(28), 0)
+        .setup("granules of 4 KiB, from nothing"),
+    Row::new("register 1 EiB", 100.0, Unit::Micros)
+        .of(Flavour::Bare, Group::Register(48), 0)
+        .setup("granules of 4 KiB, from nothing"),
+    Row::new("forest metadata per TiB, all broken", 34.0, Unit::Mebibytes)
+        .of(Flavour::Bare, Group::Tebibyte, 3)
+        .setup(TIB),
+    Row::new("forest metadata per TiB, only blocks of 2 MiB", 0.6, Unit::Mebibytes)
+        .of(Flavour::Bare, Group::HugeOnly, 0)
+        .setup("1 TiB of 4 KiB all out in order 9, bare"),
+];
+
+const DESCRIPTORS: &[Row] = &[
+    Row::new("typed pair, 64-byte descriptor: hot", 5.0, Unit::R),
+    Row::new("typed pair, 64-byte descriptor: churn, 4,096 live", 7.5, Unit::R),
+    Row::new("typed pair, 64-byte descriptor: two threads, hot", 6.0, Unit::R),
+    Row::new("typed pair, 64-byte descriptor: every free remote", 6.5, Unit::R),
+    Row::new("peek under an outer pin", 0.8, Unit::R),
+    Row::new("peek with its own pin", 1.7, Unit::R),
+    Row::new("get and put", 2.5, Unit::R),
+    Row::new("lock and unlock", 2.5, Unit::R),
+];
+
+const LOOKUP: &[Row] = &[
+    Row::new("publish and clear in a dense section, orders 0..=36, the most", 3.0, Unit::R),
+    Row::new(
+        "find, 1 Mi clustered blocks, dependent, huge-page slab, to a flat array",
+        1.0,
+        Unit::Times,
+    ),
+    Row::new("find, 1 Mi clustered blocks, dependent, to a flat array", 1.1, Unit::Times),
+    Row::new("find, 1 Mi clustered blocks, single independent, to a flat array", 8.0, Unit::Times),
+    Row::new("find_many, 1 Mi clustered blocks, to a flat array", 4.0, Unit::Times),
+    Row::new("find, dependent, the best peer's time to ours", 2.0, Unit::Times).at_least(),
+    Row::new("find, 1 Mi scattered ranges, to a static SIMD tree", 0.8, Unit::Times),
+    Row::new("bytes per range, compressed, clustered", 20.0, Unit::Bytes),
+    Row::new("bytes per range, compressed, scattered", 28.0, Unit::Bytes),
+    Row::new("dense sections, of broken 4 KiB memory", 0.25, Unit::Percent),
+    Row::new("reader beside a writer that never pauses, to quiet", 2.0, Unit::Times),
+];
+
+const REPORTING: &[Row] = &[
+    Row::new("isolate and put back, per 2 MiB", 20.0, Unit::R),
+    Row::new("alloc with an idle reporter: what it adds", 0.2, Unit::R),
+    Row::new("claim with an idle reporter: what it adds", 0.2, Unit::R),
+    Row::new("free with an idle reporter: what it adds", 0.2, Unit::R),
+    Row::new("skip-scan of 1 TiB all reported", 20.0, Unit::Micros),
+    Row::new("report end to end, huge pages, to raw discard", 0.95, Unit::Times).at_least(),
+    Row::new("report end to end, 4 KiB anonymous, to raw discard", 0.95, Unit::Times).at_least(),
+    Row::new("report end to end, memfd, to raw discard", 0.95, Unit::Times).at_least(),
+];

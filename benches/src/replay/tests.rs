@@ -1,0 +1,114 @@
+//! Replays of small traces with every operation, on one thread and more.
+
+use super::plan::{Plan, ReplayError};
+use super::{Verdict, chart, replay_all};
+use crate::trace::Trace;
+
+const SHIPPED: &[u8] = include_bytes!("../../traces/page-compileall-mthp.pot.zst");
+
+/// A heap of random records: allocations, frees, splits and resizes on two
+/// CPUs, valid by construction.
+fn random(records: u32, seed: u64) -> Trace {
+    let mut seed = seed;
+    let mut next = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    let (mut live, mut dead): (Vec<(u32, u8)>, Vec<u32>) = (Vec::new(), (0..500).collect());
+    let mut body = Vec::new();
+    for _ in 0..records {
+        let (id, op, order, arg);
+        let at = next(live.len().max(1) as u64) as usize;
+        match next(8) {
+            _ if live.is_empty() => (id, op, order, arg) = (dead.pop().unwrap_or(0), 0, 4, 0),
+            0..=2 if !dead.is_empty() => {
+                (id, op, order, arg) = (dead.pop().unwrap_or(0), 0, next(10) as u8, 0);
+            }
+            3 if !dead.is_empty() && live[at].1 > 0 => {
+                let upper = dead.pop().unwrap_or(0);
+                (id, op, order, arg) = (live[at].0, 2, live[at].1 - 1, upper);
+                live.swap_remove(at);
+                live.push((upper, order));
+            }
+            4 => {
+                (id, op, order, arg) = (live[at].0, 3, next(6) as u8, 1);
+                live.swap_remove(at);
+            }
+            _ => {
+                let (freed, its) = live.swap_remove(at);
+                dead.push(freed);
+                (id, op, order, arg) = (freed, 1, its, 0);
+            }
+        }
+        if op != 1 {
+            live.push((id, order));
+        }
+        body.extend_from_slice(&id.to_le_bytes());
+        body.extend_from_slice(&[op | (next(2) as u8) << 4, order, next(3) as u8, 0, 1, 0, 0, 0]);
+        body.extend_from_slice(&arg.to_le_bytes());
+    }
+    let mut bytes = b"POTTRC1\0".to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 0, 16, 0, 0, 0]);
+    bytes.extend_from_slice(&u64::from(records).to_le_bytes());
+    bytes.extend_from_slice(&500_u32.to_le_bytes());
+    bytes.extend_from_slice(&3_u32.to_le_bytes());
+    bytes.extend_from_slice(&4096_u64.to_le_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 0, 2, 0, 0, 0]);
+    bytes.extend_from_slice(&[0; 16]);
+    bytes.extend(body);
+    Trace::parse(&bytes).expect("valid by construction")
+}
+
+#[test]
+fn random_traces_replay_on_any_number_of_threads() {
+    for seed in 1..4 {
+        let trace = random(20_000, seed);
+        assert!(trace.facts().splits > 100 && trace.facts().moving_resizes > 100);
+        for threads in [1, 2, 4] {
+            let plan = Plan::new(&trace, threads);
+            let (report, verdict) = replay_all("random".to_owned(), &plan).expect("small");
+            let reference = report.allocators.iter().find(|one| one.name == "reference");
+            let reference = reference.expect("always there in tests");
+            assert_eq!((reference.overlaps, reference.failed), (0, 0), "{threads} threads");
+            assert_eq!(verdict, Verdict::Good);
+            assert!(reference.regions_pinned_end >= reference.regions_min_end);
+            if threads == 1 {
+                // A resize holds both blocks for a moment.
+                let peak = trace.facts().peak_units * 4096;
+                assert!((peak..peak + (64 << 12)).contains(&reference.peak_bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_plan_deals_every_record_once() {
+    let trace = Trace::parse(SHIPPED).expect("valid");
+    for threads in [1, 2, 3, 4] {
+        let plan = Plan::new(&trace, threads);
+        assert_eq!(plan.ops(), trace.events().len() as u64);
+        assert_eq!(plan.survivors.len() as u64, trace.facts().end_blocks);
+        let busy = plan.queues.iter().filter(|queue| !queue.steps.is_empty()).count();
+        assert_eq!(busy, threads);
+    }
+}
+
+#[test]
+fn the_map_has_a_cell_per_region() {
+    let trace = random(1000, 9);
+    let (report, _) = replay_all("small".to_owned(), &Plan::new(&trace, 1)).expect("small");
+    let regions: usize = report.allocators.iter().map(|one| one.regions.len()).sum();
+    assert_eq!(chart(&report).to_string().matches("<rect").count(), regions);
+}
+
+#[test]
+fn a_peak_beyond_what_can_be_verified_is_refused() {
+    let mut bytes = b"POTTRC1\0".to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[0; 24]);
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let trace = Trace::parse(&bytes).expect("valid");
+    let refused = replay_all("large".to_owned(), &Plan::new(&trace, 1)).expect_err("too large");
+    assert!(matches!(refused, ReplayError::TooLarge { .. }));
+}

@@ -1,0 +1,62 @@
+//! Every workload leaves the resource as it found it.
+
+use super::{Churn, Filled, Random, batches, bulk, pairs, plain_pairs, refills, together};
+use crate::subject::{Reference, Shape, Subject};
+use memdesc::Order;
+
+const GRANULES: u64 = 1 << 14;
+
+fn subject() -> Reference {
+    let shape = Shape { granules: GRANULES, granule_bytes: 4096, hands: 2 };
+    Reference::new(shape).expect("any shape")
+}
+
+#[test]
+fn workloads_give_everything_back() {
+    let subject = subject();
+    let mut hand = subject.hand();
+    let order = Order::new(9).expect("small");
+    assert!(pairs(&mut hand, order, 100).is_some());
+    assert!(batches(&mut hand, order, 1).is_some());
+    assert!(batches(&mut hand, Order::ZERO, 10).is_some());
+    assert!(refills(&mut hand, 10).is_some());
+    assert!(bulk(&mut hand, GRANULES / 2).is_some());
+    assert!(bulk(&mut hand, GRANULES + 1).is_none());
+}
+
+#[test]
+fn a_filled_resource_is_freed_and_filled_again() {
+    let subject = subject();
+    let mut hand = subject.hand();
+    let mut filled = Filled::new(&mut hand, GRANULES).expect("all are free");
+    filled.free_scattered(&mut hand, GRANULES / 4);
+    assert!(filled.realloc(&mut hand).is_some());
+    filled.drain(&mut hand);
+    assert!(subject.is_whole());
+}
+
+#[test]
+fn churn_stays_near_its_target_on_two_threads() {
+    let subject = subject();
+    together(2, |number, meet| {
+        let mut hand = subject.hand();
+        let mut churn = Churn::new(&mut hand, GRANULES / 4, number as u64);
+        meet();
+        churn.run(&mut hand, 20_000);
+        assert_eq!(churn.failed(), 0);
+        churn.drain(&mut hand);
+    });
+    assert!(subject.is_whole());
+}
+
+#[test]
+fn the_generator_shuffles_and_stays_below() {
+    let mut random = Random::new(3);
+    assert!((0..1000).all(|bound| random.below(bound + 1) <= bound));
+    let mut items: Vec<u32> = (0..100).collect();
+    random.shuffle(&mut items);
+    assert!(!items.is_sorted());
+    items.sort_unstable();
+    assert!(items.iter().copied().eq(0..100));
+    plain_pairs(10);
+}
