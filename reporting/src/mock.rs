@@ -212,7 +212,7 @@ impl MockSource {
             if index + min > granules.len() {
                 return Progress::EndOfPass;
             }
-            if found.len() == room || given >= want.max_bytes {
+            if found.len() == room {
                 return Progress::More;
             }
             let orders = want.min_order.get()..=want.max_order.get();
@@ -233,6 +233,9 @@ impl MockSource {
                 run.iter_mut().for_each(|granule| granule.seen = true);
                 cursor.position += run.len() as u64;
                 continue;
+            }
+            if given != 0 && given + bytes > want.max_bytes {
+                return Progress::More;
             }
             if free_bytes < want.leave_bytes.saturating_add(bytes) {
                 return Progress::Pressure;

@@ -65,8 +65,9 @@ pub struct Want {
     pub max_order: Order,
     /// How long they must have been free.
     pub age: Age,
-    /// Stop once the blocks given out in this call reach so many bytes; the
-    /// last one may pass it.
+    /// The blocks given out in one call are at most so many bytes together; only
+    /// the first may be larger, so that there is progress. At the limit the
+    /// answer is [`Progress::More`].
     pub max_bytes: u64,
     /// Leave at least so many bytes free and not isolated: answer
     /// [`Progress::Pressure`] instead of going below. A hint may do.
