@@ -329,6 +329,8 @@ mod tests {
         while !control.should_stop() {
             std::thread::yield_now();
         }
+        // Long enough for it to sleep, so that it must be woken.
+        std::thread::sleep(std::time::Duration::from_millis(50));
         drop(busy);
         pauser.join().unwrap();
         assert!(!control.should_stop());

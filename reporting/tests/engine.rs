@@ -230,6 +230,12 @@ fn failures_back_off_exponentially_and_a_success_ends_it() {
     run_until(&mut reporter, now + 300 * SECOND);
     assert_eq!(source.reported_bytes(), 1024 * GRANULE);
     assert_eq!(reporter.state(), State::Idle);
+    // The next failure begins anew.
+    works.store(0, Ordering::Relaxed);
+    let user = source.alloc(0).unwrap();
+    source.free(user);
+    let now = reporter.clock() + SECOND;
+    assert_eq!(reporter.step(now), Next { at: now + 2 * SECOND, state: State::BackingOff });
 }
 
 #[test]
@@ -307,6 +313,29 @@ fn too_much_unreported_begins_a_pass_early() {
     assert_eq!(source.dirty_bytes(), 100 * GRANULE);
     run_until(&mut reporter, SECOND);
     assert_eq!(source.dirty_bytes(), 100 * GRANULE);
+}
+
+#[test]
+fn a_volume_that_no_block_suits_is_looked_at_once_an_interval() {
+    let (source, _used) = comb(6);
+    let rules = [Rule { min_bytes: 2 * GRANULE, every: 1 }];
+    let policy = Policy::eager().rules(&rules).interval(10 * SECOND).volume(GRANULE);
+    let mut reporter = Reporter::new(&source, Recording::new(), policy).unwrap();
+    run_until(&mut reporter, 100 * SECOND);
+    assert!((10..=25).contains(&reporter.stats().passes), "{}", reporter.stats());
+}
+
+#[test]
+fn what_the_reporter_takes_is_no_demand() {
+    let source = MockSource::new(GRANULE, 8);
+    let policy = policy().age(Age::Seen).demand_passes(3);
+    let mut reporter = Reporter::new(&source, Recording::new(), policy).unwrap();
+    run_until(&mut reporter, SECOND);
+    assert_eq!(source.dirty_bytes(), 0);
+    let user = source.alloc(4).unwrap();
+    source.free(user);
+    run_until(&mut reporter, 3 * SECOND);
+    assert_eq!(source.dirty_bytes(), 0);
 }
 
 #[test]
@@ -460,4 +489,101 @@ fn contradictions_are_refused_with_their_numbers() {
     let empty = MockSource::new(0, 4);
     let refused = Reporter::new(&empty, Recording::new(), policy()).unwrap_err();
     assert_eq!(refused, ReportingError::NoGranule);
+}
+
+#[test]
+fn a_cancel_between_two_calls_keeps_the_second_from_being_made() {
+    let (source, _used) = comb(6);
+    let driver = Recording::answering(|_, _, control| {
+        control.cancel();
+        say(Outcome::Reported)
+    })
+    .with_caps(Caps { max_ranges: 1, ..Caps::DEFAULT });
+    let mut reporter = Reporter::new(&source, driver, policy()).unwrap();
+    reporter.step(0);
+    assert_eq!(reporter.driver().calls().len(), 1);
+    assert_eq!(source.reported_bytes(), GRANULE);
+}
+
+/// Gives blocks out from the top down.
+struct Reversed<'a>(&'a MockSource);
+
+impl ReportSource for Reversed<'_> {
+    type Block = potad_reporting::mock::MockBlock;
+
+    fn isolate(
+        &self,
+        cursor: &mut Cursor,
+        want: &Want,
+        room: usize,
+        out: &mut impl FnMut(Self::Block),
+    ) -> Progress {
+        let mut blocks = Vec::new();
+        let progress = self.0.isolate(cursor, want, room, &mut |block| blocks.push(block));
+        blocks.into_iter().rev().for_each(out);
+        progress
+    }
+
+    fn put_back(&self, block: Self::Block, outcome: Outcome) {
+        self.0.put_back(block, outcome);
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        self.0.dirty_bytes()
+    }
+
+    fn granule_bytes(&self) -> u64 {
+        self.0.granule_bytes()
+    }
+}
+
+#[test]
+fn blocks_in_any_order_make_sorted_ranges() {
+    let source = MockSource::new(GRANULE, 5);
+    let mut reporter = Reporter::new(Reversed(&source), Recording::new(), policy()).unwrap();
+    run(&mut reporter, 0);
+    let whole = ByteRange::new(0, 32 * GRANULE).unwrap();
+    let calls = reporter.driver().calls();
+    assert_eq!(calls.iter().flatten().map(|range| range.at).collect::<Vec<_>>(), [whole]);
+}
+
+/// Gives some blocks out and panics.
+struct Panicking<'a>(&'a MockSource);
+
+impl ReportSource for Panicking<'_> {
+    type Block = potad_reporting::mock::MockBlock;
+
+    fn isolate(
+        &self,
+        cursor: &mut Cursor,
+        want: &Want,
+        _: usize,
+        out: &mut impl FnMut(Self::Block),
+    ) -> Progress {
+        self.0.isolate(cursor, want, 3, out);
+        panic!("told to panic");
+    }
+
+    fn put_back(&self, block: Self::Block, outcome: Outcome) {
+        self.0.put_back(block, outcome);
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        self.0.dirty_bytes()
+    }
+
+    fn granule_bytes(&self) -> u64 {
+        self.0.granule_bytes()
+    }
+}
+
+#[test]
+fn a_source_that_panics_gets_its_blocks_back() {
+    let source = MockSource::new(GRANULE, 4);
+    let mut reporter = Reporter::new(Panicking(&source), Recording::new(), policy()).unwrap();
+    let step = std::panic::AssertUnwindSafe(|| reporter.step(0));
+    assert!(std::panic::catch_unwind(step).is_err());
+    assert_eq!((source.isolated_bytes(), source.free_bytes()), (0, 16 * GRANULE));
+    // No batch runs any more, so nobody waits for ever.
+    reporter.control().pause().wait_quiet();
 }

@@ -128,6 +128,19 @@ fn a_dropped_reporter_resets_the_device_or_leaves_its_blocks_isolated() {
 }
 
 #[test]
+fn a_lazy_device_cannot_vouch_for_zeros_later_either() {
+    let source = MockSource::new(GRANULE, 0);
+    let driver = posting().with_caps(Caps { posts: true, lazy: true, ..Caps::DEFAULT });
+    let mut reporter = Reporter::new(&source, driver, policy()).unwrap();
+    reporter.step(0);
+    let ticket = reporter.driver().posted()[0];
+    reporter.driver_mut().give_back(ticket, Outcome::ReportedZeroed);
+    reporter.step(1);
+    assert_eq!(reporter.stats().outcome(Outcome::Reported).blocks, 1);
+    assert!(!source.alloc(0).unwrap().was_zeroed());
+}
+
+#[test]
 fn failures_of_a_device_back_off_too() {
     let source = MockSource::new(GRANULE, 0);
     let mut reporter = Reporter::new(&source, posting(), policy()).unwrap();

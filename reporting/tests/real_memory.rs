@@ -205,20 +205,25 @@ fn memory_that_advice_does_not_suit_is_refused() {
 }
 
 #[test]
-fn broken_pages_are_not_discarded() {
+fn broken_pages_and_foreign_ones_are_not_discarded() {
     let mapping = Mapping::anonymous(MapFlags::PRIVATE);
     mapping.write(0, 1);
     mapping.write(1, 2);
     // SAFETY: the mapping outlives the driver; what is asked is out of use.
     let mut driver = unsafe { Madvise::new([mapping.region()], Advice::DontNeed) }.unwrap();
-    let mut outcomes = [Outcome::NotTried; 3];
-    let ranges = [(0, 100), (100, 4096), (0, 4096)].map(|(first, bytes)| Range {
+    let mut outcomes = [Outcome::NotTried; 4];
+    let beyond = (BYTES as u64 - 4096, 8192);
+    let ranges = [(0, 100), (100, 4096), beyond, (0, 4096)].map(|(first, bytes)| Range {
         at: ByteRange::new(ORIGIN + first, bytes).unwrap(),
         ticket: Ticket(0),
     });
     driver.report(&ranges, &mut outcomes, &Control::new()).unwrap();
-    assert_eq!(outcomes, [Outcome::Failed, Outcome::Failed, Outcome::ReportedZeroed]);
+    assert_eq!(
+        outcomes,
+        [Outcome::Failed, Outcome::Failed, Outcome::Failed, Outcome::ReportedZeroed]
+    );
     assert!(mapping.reads(1, 2));
+    assert_eq!(driver.last_fault(), Some(Fault::Outside { first: ORIGIN + BYTES as u64 }));
 }
 
 #[test]
