@@ -24,6 +24,13 @@
 //! reporter's set of busy comes first, and the pauser finds it and can wait for
 //! it; or the pause comes first, and the reporter finds it and does nothing.
 //!
+//! # Taking memory out of a resource
+//!
+//! Whoever removes a stretch of the resource pauses, waits until it is quiet,
+//! and then until `seen().stats.in_flight` is 0, if the driver posts: a paused
+//! reporter still takes back what a device returns. From then on nothing of
+//! the resource is out but what is held.
+//!
 //! # Sharing and cost
 //!
 //! Any thread may use any method. [`Control::should_stop`] is one relaxed load,
