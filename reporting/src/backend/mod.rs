@@ -1,0 +1,32 @@
+//! Drivers.
+//!
+//! | back end    | memory               | by                   | says             | feature   |
+//! |-------------|----------------------|----------------------|------------------|-----------|
+//! | `Recording` | none                 | writing down         | what it is told to | -       |
+//! | `Madvise`   | private anonymous    | `MADV_DONTNEED`      | `ReportedZeroed` | `madvise` |
+//! |             |                      | `MADV_FREE`          | `Reported`       |           |
+//! | `Memfd`     | memfd, regular file  | `FALLOC_FL_PUNCH_HOLE` | `ReportedZeroed` | `memfd` |
+//!
+//! Each is made for an explicit set of [`Region`]s, stretches of the resource
+//! with the memory behind them, and answers `Failed` for anything else.
+//!
+//! `MADV_DONTNEED` on a shared mapping returns success and frees nothing, the
+//! most frequent bug in this field. So `Madvise` finds out what a mapping is
+//! and refuses it; `Memfd` works on the file, which has no such trap.
+
+mod recording;
+mod regions;
+
+#[cfg(all(feature = "madvise", target_os = "linux"))]
+mod madvise;
+#[cfg(all(feature = "memfd", target_os = "linux"))]
+mod memfd;
+#[cfg(all(feature = "madvise", target_os = "linux"))]
+mod smaps;
+
+#[cfg(all(feature = "madvise", target_os = "linux"))]
+pub use madvise::{Advice, Madvise, MadviseError};
+#[cfg(all(feature = "memfd", target_os = "linux"))]
+pub use memfd::{Memfd, MemfdError, Verify};
+pub use recording::{Answer, Recording};
+pub use regions::{Region, RegionError, Regions};

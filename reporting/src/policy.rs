@@ -1,0 +1,343 @@
+//! Policy: what is reported, when, and how fast.
+//!
+//! # The idea
+//!
+//! A large free block is cheap to report and likely to stay free; a small one
+//! is dear and likely to be used again soon. So age is asked by size: pass `n`
+//! takes the blocks of every rule whose `every` divides `n`. With an interval
+//! of 2 s, the rules (2 MiB, every 1) and (64 KiB, every 15) report large
+//! blocks 2 to 4 s after they were freed and small ones after 30 to 60 s.
+//!
+//! ```text
+//!  pass      1    2    3   ..   15   16
+//!  >= 2 MiB  x    x    x   ..   x    x
+//!  >= 64 KiB                    x
+//! ```
+//!
+//! # Presets
+//!
+//! | preset          | interval | sizes and ages                       | for                      |
+//! |-----------------|----------|--------------------------------------|--------------------------|
+//! | `eager`         | 100 ms   | from 1 granule, at once              | tests, a host under stress |
+//! | `balanced`      | 2 s      | 2 MiB at 2 s, 64 KiB at 30 s         | memory lent to guests    |
+//! | `cold`          | 30 s     | 2 MiB at 30 s                        | memory that is not short |
+//! | `before_reuse`  | 50 ms    | from 1 granule, at once              | TRIM: the source holds blocks until reported |
+//! | `never`         | -        | only what is pulled                  | contents that must stay  |
+
+use crate::ReportingError;
+use crate::pace::SECOND;
+
+/// A time that does not come.
+pub const NEVER: u64 = u64::MAX;
+
+/// The most ranges of one call.
+pub const MAX_BATCH: usize = 256;
+
+const MILLI: u64 = SECOND / 1000;
+
+/// Blocks of at least so many bytes take part in every so-many-th pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The smallest block, in bytes.
+    pub min_bytes: u64,
+    /// Which passes: 1 is each, 15 every 15th. Not 0.
+    pub every: u32,
+}
+
+/// How a [`Reporter`](crate::Reporter) works; times are nanoseconds.
+///
+/// ```
+/// use potad_reporting::{Policy, Rule};
+///
+/// let policy = Policy::balanced()
+///     .rules(&[Rule { min_bytes: 1 << 20, every: 1 }])
+///     .rate(1 << 30, 64 << 20)
+///     .volume(256 << 20);
+/// assert_eq!(policy.interval, 2_000_000_000);
+/// assert!(policy.check().is_ok());
+/// assert!(Policy::balanced().batch(257).check().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// From the start of one pass to the start of the next; [`NEVER`] for no
+    /// passes but those asked for.
+    pub interval: u64,
+    /// Sizes and ages, at most four; unused ones have `min_bytes` 0 and
+    /// `every` 0.
+    pub rules: [Rule; 4],
+    /// Whether blocks must have been seen free by an earlier pass.
+    pub age: crate::Age,
+    /// Blocks in a batch, 1 to [`MAX_BATCH`].
+    pub batch: usize,
+    /// The largest piece that is taken out of the allocator at once.
+    pub max_piece: u64,
+    /// Bytes per second; `None` for no limit.
+    pub rate: Option<u64>,
+    /// Bytes that may go at once after a rest.
+    pub burst: u64,
+    /// With more than this free and not reported, a pass begins at once and
+    /// asks for no age, until so much is left.
+    pub volume: Option<u64>,
+    /// How often the volume, and an asynchronous device, is looked at.
+    pub poll: u64,
+    /// Bytes that stay free and in nobody's hands; see
+    /// [`Want::leave_bytes`](crate::Want::leave_bytes).
+    pub reserve: u64,
+    /// Passes whose largest demand is kept unreported; 0 for none.
+    pub demand_passes: u32,
+    /// Spread of the interval, in percent of it, at most 100.
+    pub jitter_percent: u32,
+    /// Where the spread begins; two reporters should differ.
+    pub jitter_seed: u64,
+    /// How long a declined range is left alone.
+    pub decline_ttl: u64,
+    /// The first wait after a failure.
+    pub backoff: u64,
+    /// The longest wait after failures.
+    pub backoff_max: u64,
+    /// Ranges that are remembered as declined or failed.
+    pub skips: usize,
+    /// Blocks that an asynchronous device may have at once.
+    pub max_in_flight: usize,
+}
+
+impl Policy {
+    const BASE: Self = Self {
+        interval: 2 * SECOND,
+        rules: Self::fill(&[Rule { min_bytes: 2 << 20, every: 1 }]),
+        age: crate::Age::Seen,
+        batch: 32,
+        max_piece: 64 << 20,
+        rate: None,
+        burst: 256 << 20,
+        volume: None,
+        poll: 10 * MILLI,
+        reserve: 0,
+        demand_passes: 0,
+        jitter_percent: 25,
+        jitter_seed: 0,
+        decline_ttl: 60 * SECOND,
+        backoff: 2 * SECOND,
+        backoff_max: 300 * SECOND,
+        skips: 1024,
+        max_in_flight: MAX_BATCH,
+    };
+
+    /// Everything, at once.
+    pub const fn eager() -> Self {
+        Self {
+            interval: 100 * MILLI,
+            rules: Self::fill(&[Rule { min_bytes: 1, every: 1 }]),
+            age: crate::Age::Any,
+            jitter_percent: 0,
+            ..Self::BASE
+        }
+    }
+
+    /// Large blocks soon, small ones once they are cold, nothing of what the
+    /// last peak needed.
+    pub const fn balanced() -> Self {
+        Self {
+            rules: Self::fill(&[
+                Rule { min_bytes: 2 << 20, every: 1 },
+                Rule { min_bytes: 64 << 10, every: 15 },
+            ]),
+            demand_passes: 4,
+            ..Self::BASE
+        }
+    }
+
+    /// Large blocks that nobody wanted for a long time.
+    pub const fn cold() -> Self {
+        Self { interval: 30 * SECOND, demand_passes: 4, ..Self::BASE }
+    }
+
+    /// For a source whose freed blocks become reusable only by a report.
+    pub const fn before_reuse() -> Self {
+        Self { interval: 50 * MILLI, ..Self::eager() }
+    }
+
+    /// Nothing but what [`Reporter::reclaim`](crate::Reporter::reclaim) pulls.
+    pub const fn never() -> Self {
+        Self { interval: NEVER, ..Self::BASE }
+    }
+
+    /// Sets the time from pass to pass.
+    pub const fn interval(self, nanoseconds: u64) -> Self {
+        Self { interval: nanoseconds, ..self }
+    }
+
+    /// Sets sizes and ages. A fifth rule is refused by
+    /// [`check`](Self::check), like any other bad one.
+    pub const fn rules(self, rules: &[Rule]) -> Self {
+        Self { rules: Self::fill(rules), ..self }
+    }
+
+    /// Sets how long blocks must have been free.
+    pub const fn age(self, age: crate::Age) -> Self {
+        Self { age, ..self }
+    }
+
+    /// Sets the number of blocks in a batch.
+    pub const fn batch(self, blocks: usize) -> Self {
+        Self { batch: blocks, ..self }
+    }
+
+    /// Sets the largest piece.
+    pub const fn max_piece(self, bytes: u64) -> Self {
+        Self { max_piece: bytes, ..self }
+    }
+
+    /// Sets bytes per second, and bytes at once after a rest.
+    pub const fn rate(self, bytes_per_second: u64, burst: u64) -> Self {
+        Self { rate: Some(bytes_per_second), burst, ..self }
+    }
+
+    /// Sets how much may be free and not reported.
+    pub const fn volume(self, bytes: u64) -> Self {
+        Self { volume: Some(bytes), ..self }
+    }
+
+    /// Sets how often the volume and a device are looked at.
+    pub const fn poll(self, nanoseconds: u64) -> Self {
+        Self { poll: nanoseconds, ..self }
+    }
+
+    /// Sets what stays free.
+    pub const fn reserve(self, bytes: u64) -> Self {
+        Self { reserve: bytes, ..self }
+    }
+
+    /// Sets for how many passes a demand is remembered; 0 for not at all.
+    pub const fn demand_passes(self, passes: u32) -> Self {
+        Self { demand_passes: passes, ..self }
+    }
+
+    /// Sets the spread of the interval and where it begins.
+    pub const fn jitter(self, percent: u32, seed: u64) -> Self {
+        Self { jitter_percent: percent, jitter_seed: seed, ..self }
+    }
+
+    /// Sets how long a declined range is left alone.
+    pub const fn decline_ttl(self, nanoseconds: u64) -> Self {
+        Self { decline_ttl: nanoseconds, ..self }
+    }
+
+    /// Sets the first and the longest wait after failures.
+    pub const fn backoff(self, first: u64, longest: u64) -> Self {
+        Self { backoff: first, backoff_max: longest, ..self }
+    }
+
+    /// Sets how many blocks a device may have.
+    pub const fn max_in_flight(self, blocks: usize) -> Self {
+        Self { max_in_flight: blocks, ..self }
+    }
+
+    /// Says what is wrong with it, if anything.
+    pub fn check(&self) -> Result<(), ReportingError> {
+        if self.batch == 0 || self.batch > MAX_BATCH {
+            return Err(ReportingError::Batch { blocks: self.batch });
+        }
+        if self.jitter_percent > 100 {
+            return Err(ReportingError::Jitter { percent: self.jitter_percent });
+        }
+        if self.max_piece == 0 {
+            return Err(ReportingError::NoPiece);
+        }
+        if self.max_in_flight == 0 {
+            return Err(ReportingError::NoFlight);
+        }
+        if self.interval == 0 || self.poll == 0 {
+            return Err(ReportingError::NoInterval);
+        }
+        if self.backoff > self.backoff_max {
+            let (first, longest) = (self.backoff, self.backoff_max);
+            return Err(ReportingError::Backoff { first, longest });
+        }
+        let mut used = self.used_rules().peekable();
+        if used.peek().is_none() || used.any(|rule| rule.every == 0 || rule.min_bytes == 0) {
+            return Err(ReportingError::Rules);
+        }
+        Ok(())
+    }
+
+    /// The smallest block of pass `pass`, in bytes; `None` if none takes part.
+    pub(crate) fn min_bytes(&self, pass: u64) -> Option<u64> {
+        let due = self.used_rules().filter(|rule| pass.is_multiple_of(u64::from(rule.every)));
+        due.map(|rule| rule.min_bytes).min()
+    }
+
+    /// The smallest block of any pass.
+    pub(crate) fn smallest(&self) -> u64 {
+        self.used_rules().map(|rule| rule.min_bytes).min().unwrap_or(u64::MAX)
+    }
+
+    fn used_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| **rule != Self::UNUSED)
+    }
+
+    const UNUSED: Rule = Rule { min_bytes: 0, every: 0 };
+
+    const fn fill(rules: &[Rule]) -> [Rule; 4] {
+        let mut filled = [Self::UNUSED; 4];
+        if rules.len() > filled.len() {
+            // Unlike `UNUSED` and refused by `check`.
+            filled[0] = Rule { min_bytes: 1, every: 0 };
+            return filled;
+        }
+        let mut index = 0;
+        while index < rules.len() {
+            filled[index] = rules[index];
+            index += 1;
+        }
+        filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_blocks_take_part_in_every_fifteenth_pass() {
+        let policy = Policy::balanced();
+        for pass in 1..100 {
+            let smallest = if pass % 15 == 0 { 64 << 10 } else { 2 << 20 };
+            assert_eq!(policy.min_bytes(pass), Some(smallest));
+        }
+        assert_eq!(policy.smallest(), 64 << 10);
+    }
+
+    #[test]
+    fn every_preset_is_sound() {
+        for policy in [
+            Policy::eager(),
+            Policy::balanced(),
+            Policy::cold(),
+            Policy::before_reuse(),
+            Policy::never(),
+        ] {
+            assert_eq!(policy.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn bad_numbers_are_refused_with_what_was_asked() {
+        let rule = Rule { min_bytes: 1, every: 1 };
+        let base = Policy::eager();
+        for (policy, error) in [
+            (base.clone().batch(0), ReportingError::Batch { blocks: 0 }),
+            (base.clone().jitter(101, 0), ReportingError::Jitter { percent: 101 }),
+            (base.clone().max_piece(0), ReportingError::NoPiece),
+            (base.clone().max_in_flight(0), ReportingError::NoFlight),
+            (base.clone().interval(0), ReportingError::NoInterval),
+            (base.clone().poll(0), ReportingError::NoInterval),
+            (base.clone().backoff(2, 1), ReportingError::Backoff { first: 2, longest: 1 }),
+            (base.clone().rules(&[]), ReportingError::Rules),
+            (base.clone().rules(&[rule; 5]), ReportingError::Rules),
+            (base.rules(&[Rule { min_bytes: 1, every: 0 }]), ReportingError::Rules),
+        ] {
+            assert_eq!(policy.check(), Err(error));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a reporter counts.
+//!
+//! Plain numbers, written by the one thread that steps; other threads read the
+//! copy that [`Control::seen`](crate::Control::seen) hands out.
+
+use crate::driver::Fault;
+use crate::range::Outcome;
+use alloc::format;
+use core::fmt;
+
+/// Blocks and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub blocks: u64,
+    /// How long, together.
+    pub bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.blocks += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub(crate) fn sub(&mut self, bytes: u64) {
+        self.blocks = self.blocks.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// The counts of one reporter since it was made.
+///
+/// `isolated` is the sum of all outcomes but `Posted`, plus what is in flight or
+/// lost: each block is counted once, by what finally became of it. `Posted`
+/// counts postings beside that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Blocks taken from the source.
+    pub isolated: Tally,
+    /// Blocks by what became of them; see [`outcome`](Self::outcome).
+    pub outcomes: [Tally; Outcome::COUNT],
+    /// Blocks that a device has.
+    pub in_flight: Tally,
+    /// Blocks kept by [`hold`](crate::Reporter::hold).
+    pub held: Tally,
+    /// Blocks that stay isolated for ever, for the device may still have them.
+    pub lost: Tally,
+    /// Declined from memory, without asking the driver again.
+    pub skipped: Tally,
+    /// Passes begun.
+    pub passes: u64,
+    /// Calls of the source's `isolate`.
+    pub isolations: u64,
+    /// Batches with at least one block.
+    pub batches: u64,
+    /// Calls of the driver's `report`.
+    pub calls: u64,
+    /// Ranges in those calls.
+    pub ranges: u64,
+    /// Blocks in those ranges; `blocks / ranges` is the gain of coalescing.
+    pub ranged_blocks: u64,
+    /// Passes that the source ended under pressure.
+    pub pressures: u64,
+    /// Batches or passes that were cancelled.
+    pub cancels: u64,
+    /// Times the reporter backed off.
+    pub backoffs: u64,
+    /// Panics of the driver.
+    pub panics: u64,
+    /// Answers of the driver that cannot be.
+    pub lies: u64,
+    /// The last thing that went wrong.
+    pub last_fault: Option<Fault>,
+}
+
+impl Stats {
+    /// Blocks with this outcome.
+    pub fn outcome(&self, outcome: Outcome) -> Tally {
+        self.outcomes[outcome as usize]
+    }
+
+    /// Bytes whose memory was returned.
+    pub fn reported_bytes(&self) -> u64 {
+        let plain = self.outcome(Outcome::Reported).bytes;
+        plain.saturating_add(self.outcome(Outcome::ReportedZeroed).bytes)
+    }
+
+    pub(crate) fn count(&mut self, outcome: Outcome, bytes: u64) {
+        self.outcomes[outcome as usize].add(bytes);
+    }
+}
+
+/// A length as people read it, in integer arithmetic: `1.5 GiB`.
+struct Human(u64);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let unit = if self.0 == 0 { 0 } else { self.0.ilog2() / 10 };
+        if unit == 0 {
+            return f.pad(&format!("{} B", self.0));
+        }
+        let tenths = (u128::from(self.0) * 10) >> (10 * unit);
+        f.pad(&format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit as usize]))
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for outcome in Outcome::ALL {
+            let tally = self.outcome(outcome);
+            writeln!(
+                f,
+                "{:>15} {:>12} in {} blocks",
+                outcome.name(),
+                Human(tally.bytes),
+                tally.blocks
+            )?;
+        }
+        for (name, tally) in
+            [("in flight", self.in_flight), ("held", self.held), ("lost", self.lost)]
+        {
+            if tally.blocks != 0 {
+                writeln!(f, "{name:>15} {:>12} in {} blocks", Human(tally.bytes), tally.blocks)?;
+            }
+        }
+        let gain = (self.ranged_blocks * 10).checked_div(self.ranges).unwrap_or(0);
+        write!(
+            f,
+            "{} passes, {} batches, {} calls, {} ranges of {}.{} blocks; {} back-offs, {} cancels, {} panics, {} lies",
+            self.passes,
+            self.batches,
+            self.calls,
+            self.ranges,
+            gain / 10,
+            gain % 10,
+            self.backoffs,
+            self.cancels,
+            self.panics,
+            self.lies
+        )?;
+        if let Some(fault) = self.last_fault {
+            write!(f, "; last fault: {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn lengths_read_well() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3 << 29, "1.5 GiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(Human(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_display_names_what_happened() {
+        let mut stats = Stats { last_fault: Some(Fault::Panicked), ..Stats::default() };
+        stats.count(Outcome::ReportedZeroed, 2 << 20);
+        let text = stats.to_string();
+        assert!(text.contains("reported zeroed      2.0 MiB in 1 blocks"), "{text}");
+        assert!(text.ends_with("last fault: the driver panicked"), "{text}");
+    }
+}
