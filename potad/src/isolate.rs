@@ -125,6 +125,18 @@ impl Zone {
         Ok(())
     }
 
+    /// Whether at least so many granules are free and in no hand. Looks no
+    /// further than it must; exact only while nobody allocates.
+    pub fn has_free(&self, granules: u64) -> bool {
+        let mut free = 0u64;
+        let mut blocks = self.state().stock.forest.free_blocks(Granule(0), 0);
+        granules == 0
+            || blocks.any(|block| {
+                free = free.saturating_add(block.order().granules());
+                free >= granules
+            })
+    }
+
     /// Granules whose memory the host has taken back and that are free still.
     pub fn reported_granules(&self) -> u64 {
         let reported = self.state().stock.reported.get();

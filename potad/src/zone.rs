@@ -237,6 +237,14 @@ impl Zone {
         }
     }
 
+    /// As [`bare_at`](Self::bare_at), for a raw block. The free looks at the
+    /// block's word, and refuses where there is none.
+    #[inline]
+    pub fn raw_at(&self, base: Granule, order: Order) -> Result<RawBlock, Error> {
+        let BareBlock { block, zone } = self.bare_at(base, order)?;
+        Ok(RawBlock { block, zone })
+    }
+
     /// Splits a live typed block: the lower half keeps the descriptor, the
     /// upper half gets `upper` and the same owner. Readers see one or the other
     /// at every address, and never a gap.

@@ -78,6 +78,7 @@ mod source;
 mod stats;
 #[cfg(all(feature = "std", not(loom)))]
 mod worker;
+mod zone;
 
 use batch::Keep;
 
@@ -91,3 +92,4 @@ pub use source::{Age, Cursor, IsolatedBlock, Progress, ReportSource, Want};
 pub use stats::{Stats, Tally};
 #[cfg(all(feature = "std", not(loom)))]
 pub use worker::Worker;
+pub use zone::{ZoneBlock, ZoneSource};

@@ -4,7 +4,7 @@
 //! if the command line is no good.
 
 use clap::Parser;
-use potad_benches::gates::{Options, run};
+use potad_benches::gates::{Options, counter, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +28,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.counted && counter().is_none() {
+        return in_a_counting_build();
+    }
     let table = run(Options { quick: arguments.quick, counted: arguments.counted });
     print!("{table}");
     if let Some(path) = &arguments.json
@@ -40,6 +43,28 @@ fn main() -> ExitCode {
         return ExitCode::from(1);
     }
     ExitCode::SUCCESS
+}
+
+/// Counting slows every atomic, so it is another build: runs this program
+/// again in one, with the same arguments.
+fn in_a_counting_build() -> ExitCode {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/counted");
+    let status = std::process::Command::new(cargo)
+        .args(["run", "--quiet", "--release", "--features", "count", "--bin", "gates"])
+        .args(["--manifest-path", manifest, "--target-dir", target, "--"])
+        .args(std::env::args_os().skip(1))
+        .status();
+    match status {
+        Ok(status) => {
+            ExitCode::from(status.code().and_then(|code| code.try_into().ok()).unwrap_or(2))
+        }
+        Err(error) => {
+            eprintln!("gates: cannot build with the feature count: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn write(path: &PathBuf, table: &potad_benches::gates::Table) -> std::io::Result<()> {

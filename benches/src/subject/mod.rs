@@ -25,6 +25,7 @@ mod nothing;
 pub mod ours;
 #[cfg(feature = "peers")]
 mod peers;
+pub mod potad;
 mod reference;
 #[cfg(test)]
 mod tests;

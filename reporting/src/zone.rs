@@ -1,0 +1,143 @@
+//! potad's zone as a source of free blocks.
+//!
+//! The whole of what ties the two crates together: two calls, and the zone's
+//! addresses. `potad` knows nothing of this crate.
+
+use crate::range::{ByteRange, Outcome};
+use crate::source::{Age, Cursor, IsolatedBlock, Progress, ReportSource, Want};
+use memdesc::{Granule, Order};
+use potad::{HostSays, Isolated, Wanted, Zone};
+
+/// The cursor of a zone's pass that has ended.
+const END: u64 = u64::MAX;
+
+/// A zone, as a reporter sees it.
+///
+/// ```
+/// use potad::{Potad, Resource, memdesc::Order};
+/// use potad_reporting::backend::Recording;
+/// use potad_reporting::{Policy, Reporter, State, ZoneSource};
+///
+/// let potad = Potad::new();
+/// let ram = potad.register(Resource::new("ram").granule(4096).span(0..64 << 20))?;
+/// let page = ram.alloc_bare(Order::ZERO)?;
+/// let source = ZoneSource::attach(ram.clone(), Order::new(9)?)?;
+/// let mut reporter = Reporter::new(&source, Recording::new(), Policy::eager())?;
+/// while reporter.step(0).state == State::Active {}
+/// // All but the 2 MiB around the page in use.
+/// assert_eq!(ram.reported_granules() * 4096, 62 << 20);
+/// ram.free_bare(page)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ZoneSource {
+    zone: Zone,
+}
+
+impl ZoneSource {
+    /// Gets the zone ready for reports in multiples of `granule`; refused if a
+    /// reporter is attached already.
+    pub fn attach(zone: Zone, granule: Order) -> Result<Self, potad::Error> {
+        zone.attach_reporter(granule)?;
+        Ok(Self { zone })
+    }
+
+    /// The zone.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+}
+
+/// A block of a zone, isolated.
+#[derive(Debug)]
+pub struct ZoneBlock {
+    isolated: Isolated,
+    range: ByteRange,
+}
+
+impl IsolatedBlock for ZoneBlock {
+    fn range(&self) -> ByteRange {
+        self.range
+    }
+
+    fn order(&self) -> Order {
+        self.isolated.block().order()
+    }
+}
+
+impl ReportSource for ZoneSource {
+    type Block = ZoneBlock;
+
+    fn isolate(
+        &self,
+        cursor: &mut Cursor,
+        want: &Want,
+        room: usize,
+        out: &mut impl FnMut(ZoneBlock),
+    ) -> Progress {
+        let wanted = Wanted {
+            min_order: want.min_order,
+            max_order: want.max_order,
+            seen_before: want.age == Age::Seen,
+        };
+        let mut at = Granule(cursor.position);
+        let mut bytes = 0u64;
+        for _ in 0..room {
+            if bytes >= want.max_bytes {
+                break;
+            }
+            if want.leave_bytes > 0 && !self.zone.has_free(want.leave_bytes / self.granule_bytes())
+            {
+                return Progress::Pressure;
+            }
+            let found = self.zone.isolate(&mut at, &wanted);
+            cursor.position = at.0;
+            match found {
+                Some(isolated) => {
+                    let block = isolated.block();
+                    let first = self.zone.address_of(block.base());
+                    let length = block.order().granules().saturating_mul(self.granule_bytes());
+                    let Some(range) = ByteRange::new(first, length) else {
+                        self.back(isolated, HostSays::Nothing);
+                        continue;
+                    };
+                    bytes = bytes.saturating_add(length);
+                    out(ZoneBlock { isolated, range });
+                }
+                None if at.0 == END => {
+                    *cursor = Cursor::default();
+                    return Progress::EndOfPass;
+                }
+                // The call has done its share of looking.
+                None => return Progress::More,
+            }
+        }
+        Progress::More
+    }
+
+    fn put_back(&self, block: ZoneBlock, outcome: Outcome) {
+        let says = match outcome {
+            Outcome::ReportedZeroed => HostSays::Zeroed,
+            outcome if outcome.is_reported() => HostSays::Reported,
+            _ => HostSays::Nothing,
+        };
+        self.back(block.isolated, says);
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        // At most: everything that is not known to be reported.
+        let granules = self.zone.granules().saturating_sub(self.zone.reported_granules());
+        granules.saturating_mul(self.granule_bytes())
+    }
+
+    fn granule_bytes(&self) -> u64 {
+        self.zone.granule()
+    }
+}
+
+impl ZoneSource {
+    fn back(&self, isolated: Isolated, says: HostSays) {
+        let put = self.zone.put_back(isolated, says);
+        debug_assert!(put.is_ok(), "a token of this zone");
+    }
+}
