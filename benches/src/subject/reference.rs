@@ -66,7 +66,7 @@ impl Subject for Reference {
     const NAME: &'static str = "reference";
     const SPLITS: bool = true;
     const ALIGNS: bool = true;
-    const JUDGED: bool = true;
+    const JUDGED: bool = false;
 
     type Hand<'a> = &'a Self;
 
