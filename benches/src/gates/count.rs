@@ -144,7 +144,9 @@ fn high_pairs<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectEr
     Ok(most)
 }
 
-/// Counts frees of one granule in each of many words that no hand holds.
+/// Counts frees of one granule in each of many words that no hand holds and
+/// that have free granules already. (The first free into a full word also sets
+/// the word's bit in the summary: one RMW more.)
 fn cold_frees<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
     // Far enough apart that no two share a line of the forest.
     let stride = 1 << 9;
@@ -154,10 +156,15 @@ fn cold_frees<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectEr
     for _ in 0..granules {
         hand.alloc(Order::ZERO).ok_or_else(|| no_block(S::NAME, granules))?;
     }
-    counter.begin();
     (0..COLD_FREES).for_each(|index| hand.free(index * stride, Order::ZERO));
+    // What the hand has pending goes to a word that is partly free too.
+    hand.free(stride + 3, Order::ZERO);
+    counter.begin();
+    (0..COLD_FREES).for_each(|index| hand.free(index * stride + 7, Order::ZERO));
     let counts = counter.end();
-    for base in (0..granules).filter(|base| base % stride != 0) {
+    for base in
+        (0..granules).filter(|base| ![0, 7].contains(&(base % stride)) && *base != stride + 3)
+    {
         hand.free(base, Order::ZERO);
     }
     Ok(counts)

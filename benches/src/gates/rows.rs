@@ -167,10 +167,10 @@ const COUNTED: &[Row] = &[
         .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
     Row::new("cold free: RMWs", 1.0 + 1.0 / 64.0, Unit::Rmws)
         .counting(Counted::ColdFreeRmws)
-        .setup("8 GiB of 4 KiB all out, bare, one granule in each of 4,096 lines"),
+        .setup("8 GiB of 4 KiB all out but one granule in each of 4,096 lines, bare"),
     Row::new("cold free: lines written", 1.0, Unit::Lines)
         .counting(Counted::ColdFreeLines)
-        .setup("8 GiB of 4 KiB all out, bare, one granule in each of 4,096 lines"),
+        .setup("8 GiB of 4 KiB all out but one granule in each of 4,096 lines, bare"),
     Row::new("refill of 64 granules: RMWs", 2.0, Unit::Rmws)
         .counting(Counted::RefillRmws)
         .setup("8 GiB of 4 KiB, bare, large blocks broken"),
