@@ -4,6 +4,7 @@ use loom::model::Builder;
 use memdesc::sync::seed;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
 
@@ -31,6 +32,27 @@ pub fn twin_bounded(
     body: impl Fn() + Send + Sync + 'static,
 ) {
     run_twin(name, Some(bound), seed, body);
+}
+
+/// The same in a process of its own, named by the test that calls this: a
+/// failed model of the real epoch cannot be taken apart and aborts.
+pub fn twin_in_child(
+    test: &str,
+    bound: usize,
+    seed: &'static str,
+    body: impl Fn() + Send + Sync + 'static,
+) {
+    const CHILD: &str = "POTAD_LOOM_TWIN";
+    if std::env::var_os(CHILD).is_some() {
+        let _planted = seed::plant(seed);
+        check(&builder(Some(bound)).0, body, &Arc::default());
+        return;
+    }
+    let this = std::env::current_exe().expect("a test has a binary");
+    let arguments = [test, "--exact", "--nocapture"];
+    let child = Command::new(this).args(arguments).env(CHILD, seed).output().expect("a child");
+    assert!(!child.status.success(), "{test}: \"{seed}\" was not found");
+    println!("TWIN {test} seed=\"{seed}\" found: {}", child.status);
 }
 
 fn run(name: &str, bound: Option<usize>, minimum: u64, body: impl Fn() + Send + Sync + 'static) {

@@ -30,4 +30,4 @@ mod harness;
 pub mod home;
 
 #[cfg(loom)]
-pub use harness::{bounded, model, twin, twin_bounded};
+pub use harness::{bounded, model, twin, twin_bounded, twin_in_child};

@@ -283,16 +283,33 @@ fn r10_twin_re_check_left_out() {
     twin("R10", "re-check left out", r10_lock_against_split);
 }
 
-/// R1 and R2 on the real epoch: see the crate's documentation.
 #[cfg(crossbeam_loom)]
-#[test]
-fn real_r1_get_meets_last_put() {
-    loom_tests::bounded("real R1 get || last put", 2, 500, r1_get_against_last_put);
-}
+mod real_epoch {
+    //! On the real epoch, bounded: see the crate's documentation.
 
-/// As above.
-#[cfg(crossbeam_loom)]
-#[test]
-fn real_r1_twin_early_free() {
-    loom_tests::twin_bounded("real R1", 2, "freed without a grace period", r1_get_against_last_put);
+    use super::*;
+    use loom_tests::{bounded, twin_in_child};
+
+    #[test]
+    fn real_r1_get_meets_last_put() {
+        bounded("real R1 get || last put", 2, 8_000, r1_get_against_last_put);
+    }
+
+    #[test]
+    fn real_r2_peek_meets_free_and_reuse() {
+        let name = "real R2 peek || free, other type, free";
+        bounded(name, 2, 6_000, r2_peek_against_free_and_reuse);
+    }
+
+    #[test]
+    fn real_r1_twin_early_free() {
+        let test = "real_epoch::real_r1_twin_early_free";
+        twin_in_child(test, 2, "freed without a grace period", r1_get_against_last_put);
+    }
+
+    #[test]
+    fn real_r6_twin_relaxed_publish() {
+        let test = "real_epoch::real_r6_twin_relaxed_publish";
+        twin_in_child(test, 2, "relaxed publish", r6_publish_against_get);
+    }
 }
