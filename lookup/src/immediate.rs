@@ -137,7 +137,8 @@ pub(crate) fn exchange_head(
     let mut seen = head.load(Ordering::Relaxed);
     loop {
         let old = Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block })?;
-        let next = if old.poisoned { new.poisoned() } else { new };
+        let keep = old.poisoned && !seeded!("replaced without the mark");
+        let next = if keep { new.poisoned() } else { new };
         // `AcqRel` pairs with `poison_immediate`. Failing: a mark arrived.
         match head.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => return Ok((old, next)),

@@ -151,6 +151,10 @@ fn allocate(count: usize) -> Option<NonNull<Node>> {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         for (block, count) in core::mem::take(&mut self.store.lock().blocks) {
             let Ok(layout) = Layout::array::<Node>(count) else {
                 unreachable!("the layout existed when the block was made")
@@ -185,6 +189,10 @@ impl Spare<'_> {
 
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         for word in self.words() {
             // Relaxed: never linked, so never seen; the lock below orders it.
             word.store(Word::EMPTY, Ordering::Relaxed);
@@ -209,7 +217,7 @@ impl Retired {
         guard.defer(move || batch.into_iter().for_each(Self::give_back));
     }
 
-    fn give_back(self) {
+    pub(crate) fn give_back(self) {
         let mut store = self.nodes.store.lock();
         self.give_tree(&mut store, self.link, self.level);
     }

@@ -14,7 +14,9 @@ use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
 use core::ptr::NonNull;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{AtomicWord, Block, Granule, Home, MAX_GRANULES, ORDERS_PER_LEVEL, Order, Word, pin};
+use memdesc::{
+    AtomicWord, Block, Granule, Home, MAX_GRANULES, ORDERS_PER_LEVEL, Order, Word, pin, seeded,
+};
 
 /// Where a walk ended.
 #[derive(Clone, Copy)]
@@ -175,6 +177,10 @@ impl<H: Home> Tree<H> {
                 return Err(self.overlap(asked, slot, asked.base(), level));
             }
             let spare = self.nodes.take().ok_or(LookupError::OutOfMemory { asked })?;
+            if seeded!("link installed by a plain store") {
+                slot.store(spare.link(), Ordering::Release);
+                continue;
+            }
             // `Release`: the node is empty before it is seen. Failing: a
             // neighbour installed one; ours goes back, and we look again.
             let installed = slot.compare_exchange(
@@ -264,6 +270,10 @@ impl<H: Home> Tree<H> {
             // Relaxed: `vacant_slots` looked already, and the slots are ours.
             if slot.load(Ordering::Relaxed).is_link() {
                 self.store_over_link(slot, word, level);
+                continue;
+            }
+            if seeded!("relaxed publish") {
+                slot.store(word, Ordering::Relaxed);
                 continue;
             }
             // `Release` pairs with the load in `hit`: whoever sees the word

@@ -76,9 +76,16 @@ impl<H: Home> Tree<H> {
         match way {
             Move::Stay => self.store(&slots[slots.len() / 2..], words.1, lower.order().level()),
             Move::Node(spare) => {
-                fill(spare.words(), words);
+                if !seeded!("node linked before it is filled") {
+                    fill(spare.words(), words);
+                }
+                let group = spare.words();
                 // `Release`: the node is filled before it is seen.
-                slots[0].store(spare.link(), Ordering::Release);
+                slots[0].store(spare.peek_link(), Ordering::Release);
+                if seeded!("node linked before it is filled") {
+                    fill(group, words);
+                }
+                let _ = spare.link();
             }
             Move::Array(group) => {
                 let level = lower.order().level();

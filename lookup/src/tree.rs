@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use memdesc::sync::Mutex;
 use memdesc::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use memdesc::{Descriptor, Home, Kind, Kinds, LEVELS, OnceSlot, pin, try_box};
+use memdesc::{Descriptor, Home, Kind, Kinds, LEVELS, OnceSlot, pin, seeded, try_box};
 
 /// The lowest level that is an array: its words are sections.
 pub(crate) const SECTION_LEVEL: u32 = 3;
@@ -137,6 +137,9 @@ impl<H: Home> Tree<H> {
     /// Puts an unlinked node aside: retiring it needs a pin, and a pin may run
     /// the drops of what others retired, which a publication must not.
     pub(crate) fn set_aside(&self, link: NonNull<()>, level: u32) {
+        if seeded!("node reused without a grace period") {
+            return self.nodes.unlinked(link, level).give_back();
+        }
         let mut aside = self.aside.lock();
         // Without memory to remember it the node waits for the tree's drop.
         if aside.try_reserve(1).is_ok() {

@@ -166,7 +166,7 @@ pub(crate) unsafe fn free<H>(cell: NonNull<()>, info: &'static TypeInfo) {
 }
 
 /// Under a model: marks the cell as freed, so that whoever still uses it is
-/// found out, and drops nothing.
+/// found out, and drops its home, which keeps the tree. The memory leaks.
 ///
 /// # Safety
 ///
@@ -174,8 +174,13 @@ pub(crate) unsafe fn free<H>(cell: NonNull<()>, info: &'static TypeInfo) {
 #[cfg(loom)]
 pub(crate) unsafe fn free<H>(cell: NonNull<()>, info: &'static TypeInfo) {
     let _ = (info.body, info.drop_body, layout::<H>);
+    let head = cell.cast::<Head<H>>().as_ptr();
     // SAFETY: the memory is never given back under a model.
-    unsafe { &*cell.cast::<Head<H>>().as_ptr() }.canary.kill();
+    unsafe { &(*head).canary }.kill();
+    // SAFETY: a field of the head, in memory that stays.
+    let home = unsafe { &raw mut (*head).home };
+    // SAFETY: nobody uses the cell any more, or the canary says so first.
+    unsafe { home.drop_in_place() };
 }
 
 #[cfg(loom)]
@@ -277,6 +282,8 @@ impl<H: Home> Handle<H> {
 
     #[inline]
     pub(crate) fn home(&self) -> &H {
+        #[cfg(loom)]
+        self.header();
         // SAFETY: as in `header`; the home is written before the cell is
         // published, and never after.
         unsafe { &(*self.head()).home }
@@ -301,6 +308,10 @@ impl<H: Home> Handle<H> {
     /// Gives up a reference. The caller's, and its last use of this handle.
     #[inline]
     pub(crate) fn put(&self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         if self.header().put() == After::Dies {
             // INVARIANT of `Dead`: we made it die, so we tear it down.
             H::teardown(Dead::new(Self { word: self.word, home: PhantomData }));
@@ -310,6 +321,10 @@ impl<H: Home> Handle<H> {
     /// Gives up the lock. The caller's, and its last use of this handle.
     #[inline]
     pub(crate) fn unlock(&self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         if self.header().unlock() == After::Dies {
             // INVARIANT of `Dead`: as above.
             H::teardown(Dead::new(Self { word: self.word, home: PhantomData }));

@@ -144,6 +144,10 @@ impl Garbage {
 
 impl Drop for Garbage {
     fn drop(&mut self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         let Self { cell, info, free } = *self;
         // INVARIANT: the same cell; the original is not dropped again.
         Self { cell, info, free }.retire(&pin());

@@ -15,11 +15,12 @@
 //! thread that locks twice waits for itself.
 
 use crate::header::{After, DEAD, Header, LOCKED, PARKED};
+use crate::seeded;
 use crate::sync::atomic::Ordering;
 use crate::sync::parking;
 
 /// Looks this often before it sleeps.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 48 };
+const SPINS: u32 = if cfg!(loom) { 1 } else { 48 };
 
 /// What one attempt found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,11 @@ impl Header {
         loop {
             debug_assert!(seen & LOCKED != 0, "unlock of what is not locked");
             let dies = Self::refs_of(seen) == 0;
+            if !dies && seeded!("unlock by a plain store") {
+                self.state.store(seen & !(LOCKED | PARKED), Ordering::Release);
+                parking::unpark_all(key);
+                return After::Lives;
+            }
             let next = if dies { seen & !PARKED | DEAD } else { seen & !(LOCKED | PARKED) };
             // `Release` pairs with `try_lock`; `Acquire` so that a teardown
             // sees what every `put` before it did. Failing: a count or flag
@@ -115,7 +121,7 @@ impl Header {
             // header is touched: it may be gone.
             match self.state.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed)
             {
-                Ok(_) if seen & PARKED != 0 => {
+                Ok(_) if seen & PARKED != 0 && !seeded!("unlock wakes nobody") => {
                     parking::unpark_all(key);
                     return if dies { After::Dies } else { After::Lives };
                 }

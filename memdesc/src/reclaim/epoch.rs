@@ -1,12 +1,20 @@
 //! The epoch of `crossbeam-epoch`: `pin` and deferred calls only. Its pointers
 //! are not used; ours keep their provenance.
 
+#[cfg(not(loom))]
 pub(super) use crossbeam_epoch::Guard;
+#[cfg(loom)]
+pub(super) use modelled::Guard;
 
-#[cfg(any(feature = "std", loom))]
+#[cfg(all(feature = "std", not(loom)))]
 #[inline]
 pub(super) fn pin() -> Guard {
     crossbeam_epoch::pin()
+}
+
+#[cfg(loom)]
+pub(super) fn pin() -> Guard {
+    Guard::new(crossbeam_epoch::pin())
 }
 
 /// Without thread-locals each pin is a participant of its own.
@@ -20,4 +28,42 @@ pub(super) fn pin() -> Guard {
     // Installing fails only if the closure gives nothing. The handle may go:
     // the participant stays for as long as it is pinned.
     collector.expect("installed above").register().pin()
+}
+
+#[cfg(loom)]
+mod modelled {
+    //! The same guard, but leaked by a model that failed: it is taken apart
+    //! outside of the model, where atomics cannot be touched.
+
+    use core::mem::ManuallyDrop;
+
+    pub(crate) struct Guard(ManuallyDrop<crossbeam_epoch::Guard>);
+
+    impl Guard {
+        pub(super) fn new(guard: crossbeam_epoch::Guard) -> Self {
+            Self(ManuallyDrop::new(guard))
+        }
+
+        pub(crate) fn defer(&self, f: impl FnOnce() + Send + 'static) {
+            self.0.defer(f);
+        }
+
+        pub(crate) fn flush(&self) {
+            self.0.flush();
+        }
+
+        pub(crate) fn repin(&mut self) {
+            self.0.repin();
+        }
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                return;
+            }
+            // SAFETY: dropped here, once, and not used again.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
 }

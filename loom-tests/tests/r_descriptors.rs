@@ -1,0 +1,315 @@
+//! Descriptors: counting, dying, locking, splitting.
+//!
+//! Blocks are of order 18 and up: their words lie in the section array, so that
+//! a model makes few atomics.
+
+#![cfg(loom)]
+
+use loom::thread;
+use loom_tests::home::*;
+use loom_tests::{model, twin};
+use memdesc::{Found, Granule, pin};
+
+const AT: Granule = Granule(0);
+
+/// R1: a reader that loaded the word may count or not, but what it counts is
+/// readable, and the teardown runs once.
+fn r1_get_against_last_put() {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(0, 18), ram.folio(7)).unwrap();
+    let reader = {
+        let ram = ram.clone();
+        thread::spawn(move || {
+            if let Some(folio) = ram.tree().get::<Folio>(AT) {
+                assert_eq!(folio.number(), 7);
+                assert!(!folio.header().is_dead());
+            }
+        })
+    };
+    drop(folio);
+    reader.join().unwrap();
+    assert_eq!(ram.torn_down(), 1);
+    assert!(ram.tree().get::<Folio>(AT).is_none());
+}
+
+#[test]
+fn r1_get_meets_last_put() {
+    model("R1 get || last put", 1_600, r1_get_against_last_put);
+}
+
+#[test]
+fn r1_twin_without_a_pin() {
+    twin("R1", "read without a pin", r1_get_against_last_put);
+}
+
+#[test]
+fn r1_twin_early_free() {
+    twin("R1", "freed without a grace period", r1_get_against_last_put);
+}
+
+#[test]
+fn r1_twin_get_ignores_death() {
+    twin("R1", "get ignores death", r1_get_against_last_put);
+}
+
+/// R2: while a reader holds the old word the block is freed, published anew
+/// with another type and freed again: a peek shows what its type says.
+fn r2_peek_against_free_and_reuse() {
+    r2(|ram| {
+        let guard = pin();
+        match ram.tree().find(AT, &guard).as_ref().and_then(Mm::of) {
+            Some(Mm::Folio(folio)) => assert_eq!(folio.number(), 7),
+            Some(Mm::Slab(slab)) => assert_eq!(slab.number(), 8),
+            None => {}
+        }
+    });
+}
+
+/// R2: and a get gives what was asked for, alive, or nothing.
+fn r2_get_against_free_and_reuse() {
+    r2(|ram| {
+        if let Some(slab) = ram.tree().get::<Slab>(AT) {
+            assert_eq!(slab.number(), 8);
+            assert!(!slab.header().is_dead());
+        }
+    });
+}
+
+fn r2(read: impl FnOnce(Ram) + 'static) {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(0, 18), ram.folio(7)).unwrap();
+    let reader = {
+        let ram = ram.clone();
+        thread::spawn(move || read(ram))
+    };
+    drop(folio);
+    // No reader counts folios, so this was the last reference.
+    let slab = ram.tree().publish(block(0, 18), ram.slab(8)).unwrap();
+    drop(slab);
+    reader.join().unwrap();
+    assert_eq!(ram.torn_down(), 2);
+}
+
+#[test]
+fn r2_peek_meets_free_and_reuse() {
+    model("R2 peek || free, other type, free", 700, r2_peek_against_free_and_reuse);
+}
+
+#[test]
+fn r2_get_meets_free_and_reuse() {
+    model("R2 get || free, other type, free", 1_000, r2_get_against_free_and_reuse);
+}
+
+#[test]
+fn r2_twin_early_free() {
+    twin("R2", "freed without a grace period", r2_peek_against_free_and_reuse);
+}
+
+#[test]
+fn r2_twin_without_a_pin() {
+    twin("R2", "read without a pin", r2_get_against_free_and_reuse);
+}
+
+#[test]
+fn r2_twin_words_left_behind() {
+    twin("R2", "words left behind", r2_get_against_free_and_reuse);
+}
+
+/// R3: of a last put and a get exactly one wins: it lives on or is torn down,
+/// and torn down once.
+fn r3_put_against_try_get() {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(0, 18), ram.folio(7)).unwrap();
+    let reader = {
+        let ram = ram.clone();
+        thread::spawn(move || {
+            let guard = pin();
+            let Some(Found::Descriptor(peeked)) = ram.tree().find(AT, &guard) else { return };
+            let Some(got) = peeked.try_get() else { return };
+            drop(guard);
+            assert!(!got.header().is_dead(), "counted, and dead");
+            assert_eq!(ram.torn_down(), 0, "counted, and torn down");
+        })
+    };
+    drop(folio);
+    reader.join().unwrap();
+    assert_eq!(ram.torn_down(), 1);
+}
+
+#[test]
+fn r3_put_meets_try_get() {
+    model("R3 put to 0 || try_get", 1_600, r3_put_against_try_get);
+}
+
+#[test]
+fn r3_twin_death_in_two_steps() {
+    twin("R3", "death not in one step", r3_put_against_try_get);
+}
+
+#[test]
+fn r3_twin_get_ignores_death() {
+    twin("R3", "get ignores death", r3_put_against_try_get);
+}
+
+/// R4: a locker that waits is woken, also when the last reference goes under
+/// the lock; the lock keeps what it locks, and somebody tears it down.
+fn r4_lock_against_death_under_the_lock() {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(0, 18), ram.folio(7)).unwrap();
+    let locker = {
+        let ram = ram.clone();
+        thread::spawn(move || {
+            if let Some(folio) = ram.tree().lock::<Folio>(AT) {
+                assert!(!folio.header().is_dead());
+                folio.add_one();
+            }
+        })
+    };
+    // Whoever was first, the other waits; our lock outlives our reference.
+    let locked = folio.into_locked();
+    locked.add_one();
+    drop(locked);
+    locker.join().unwrap();
+    assert_eq!(ram.torn_down(), 1);
+}
+
+#[test]
+fn r4_locker_meets_death_under_the_lock() {
+    model(
+        "R4 waiting locker || last reference and unlock",
+        15_000,
+        r4_lock_against_death_under_the_lock,
+    );
+}
+
+#[test]
+fn r4_twin_nobody_is_woken() {
+    twin("R4", "unlock wakes nobody", r4_lock_against_death_under_the_lock);
+}
+
+/// R5: the lock bit, the count and the flags share a word, and none loses the
+/// other's change.
+fn r5_lock_against_flags_and_counts() {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(0, 18), ram.folio(7)).unwrap();
+    let other = {
+        let folio = folio.try_clone().unwrap();
+        thread::spawn(move || {
+            folio.header().set_flags(2);
+            folio.lock().add_one();
+        })
+    };
+    folio.lock().add_one();
+    other.join().unwrap();
+    assert_eq!(folio.header().flags(), 2);
+    assert!(folio.is_unshared());
+    assert_eq!(folio.number(), 9);
+    drop(folio);
+    assert_eq!(ram.torn_down(), 1);
+}
+
+#[test]
+fn r5_lock_meets_flags_and_counts() {
+    model("R5 lock || flags and counts", 18_000, r5_lock_against_flags_and_counts);
+}
+
+#[test]
+fn r5_twin_plain_unlock() {
+    twin("R5", "unlock by a plain store", r5_lock_against_flags_and_counts);
+}
+
+/// R6: what is found by any slot is initialised.
+fn r6_publish_against_get() {
+    let ram = Ram::new();
+    // The table is there before the threads are.
+    ram.tree().publish_immediate(block(0, 18), raw(1, 18)).unwrap();
+    ram.tree().clear_immediate(block(0, 18)).unwrap();
+    let reader = {
+        let ram = ram.clone();
+        thread::spawn(move || {
+            let guard = pin();
+            let upper = Granule((1 << 18) + 5);
+            if let Some(found) = ram.tree().find(upper, &guard) {
+                assert_eq!(found.block(), block(0, 19));
+                assert_eq!(found.downcast::<Folio>().unwrap().number(), 7);
+            }
+            if let Some(folio) = ram.tree().get::<Folio>(AT) {
+                assert_eq!(folio.number(), 7);
+            }
+        })
+    };
+    let folio = ram.tree().publish(block(0, 19), ram.folio(7)).unwrap();
+    reader.join().unwrap();
+    drop(folio);
+    assert_eq!(ram.torn_down(), 1);
+}
+
+#[test]
+fn r6_publish_meets_readers_of_two_slots() {
+    model("R6 publish of two slots || find, get", 14, r6_publish_against_get);
+}
+
+#[test]
+fn r6_twin_relaxed_publish() {
+    twin("R6", "relaxed publish", r6_publish_against_get);
+}
+
+/// R10: whoever holds a lock got through an address holds the descriptor of
+/// that address, whatever is split meanwhile.
+fn r10_lock_against_split() {
+    let ram = Ram::new();
+    let folio = ram.tree().publish(block(0, 19), ram.folio(7)).unwrap();
+    let locker = {
+        let ram = ram.clone();
+        thread::spawn(move || {
+            let upper = Granule(1 << 18);
+            let locked = ram.tree().lock_erased(upper).expect("live throughout");
+            assert!(locked.contains(upper));
+        })
+    };
+    let slab = ram.tree().split(&folio.lock(), ram.slab(8)).unwrap();
+    locker.join().unwrap();
+    drop((folio, slab));
+    assert_eq!(ram.torn_down(), 2);
+}
+
+#[test]
+fn r10_locker_meets_split() {
+    model("R10 lock || split", 11_000, r10_lock_against_split);
+}
+
+#[test]
+fn r10_twin_re_check_left_out() {
+    twin("R10", "re-check left out", r10_lock_against_split);
+}
+
+#[cfg(crossbeam_loom)]
+mod real_epoch {
+    //! On the real epoch, bounded: see the crate's documentation.
+
+    use super::*;
+    use loom_tests::{bounded, twin_in_child};
+
+    #[test]
+    fn real_r1_get_meets_last_put() {
+        bounded("real R1 get || last put", 2, 8_000, r1_get_against_last_put);
+    }
+
+    #[test]
+    fn real_r2_peek_meets_free_and_reuse() {
+        let name = "real R2 peek || free, other type, free";
+        bounded(name, 2, 6_000, r2_peek_against_free_and_reuse);
+    }
+
+    #[test]
+    fn real_r1_twin_early_free() {
+        let test = "real_epoch::real_r1_twin_early_free";
+        twin_in_child(test, 2, "freed without a grace period", r1_get_against_last_put);
+    }
+
+    #[test]
+    fn real_r6_twin_relaxed_publish() {
+        let test = "real_epoch::real_r6_twin_relaxed_publish";
+        twin_in_child(test, 2, "relaxed publish", r6_publish_against_get);
+    }
+}
