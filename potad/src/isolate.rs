@@ -81,11 +81,20 @@ impl Zone {
                 };
                 // The next piece of the free block, at or after the cursor.
                 let at = Granule(free.base().0.max(cursor.0));
-                let piece = Block::containing(at, free.order().min(max));
-                *cursor = Granule(piece.last().0 + 1);
-                if reported.is_reported(piece) {
+                let whole = Block::containing(at, free.order().min(max));
+                // From the cursor on, as far as alignment goes.
+                let aligned = Order::alignment_of(at.0).min(whole.order()).max(reported.order());
+                let rest = Block::containing(at, aligned);
+                let Some(piece) = reported.unreported_part(rest) else {
+                    // All of it, or its first report granule.
+                    let skip = match reported.is_reported(rest) {
+                        true => rest,
+                        false => Block::containing(at, reported.order()),
+                    };
+                    *cursor = Granule(skip.last().0 + 1);
                     continue;
-                }
+                };
+                *cursor = Granule(piece.last().0 + 1);
                 if !reported.see(piece) && wanted.seen_before {
                     continue;
                 }

@@ -58,6 +58,9 @@ mod handles;
 mod hands;
 mod home;
 mod isolate;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 mod poison;
 mod potad;
 mod reported;

@@ -91,6 +91,29 @@ impl Reported {
         self.pieces(block).all(|(word, mask)| self.reported.load(word) & mask == mask)
     }
 
+    /// The first report granule of the block that is not reported, or the
+    /// block's base if there is none among the first 4,096.
+    pub(crate) fn first_unreported(&self, block: Block) -> Granule {
+        for (word, mask) in self.pieces(block).take(64) {
+            let open = mask & !self.reported.load(word);
+            if open != 0 {
+                let index = word << ORDERS_PER_LEVEL | u64::from(open.trailing_zeros());
+                return Granule((index << self.order.get()).max(block.base().0));
+            }
+        }
+        block.base()
+    }
+
+    /// The largest part of the block, from its base on, of which nothing is
+    /// reported; `None` if its first report granule is.
+    pub(crate) fn unreported_part(&self, block: Block) -> Option<Block> {
+        let mut part = block;
+        while self.pieces(part).any(|(word, mask)| self.reported.load(word) & mask != 0) {
+            part = part.halves().filter(|(lower, _)| lower.order() >= self.order)?.0;
+        }
+        Some(part)
+    }
+
     /// Whether every report granule of the block is known to read as zero.
     #[cfg(test)]
     pub(crate) fn is_zeroed(&self, block: Block) -> bool {

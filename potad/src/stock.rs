@@ -27,6 +27,10 @@ impl Avoid for Stock {
     fn places(&self, level: u32, word: u64) -> u64 {
         self.avoided(level, word)
     }
+
+    fn pick(&self, larger: Block) -> Granule {
+        self.reported.get().map_or(larger.base(), |reported| reported.first_unreported(larger))
+    }
 }
 
 impl Stock {

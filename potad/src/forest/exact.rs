@@ -26,11 +26,20 @@ impl Forest {
         }
         self.load(place.level, place.word) & place.mask != 0
             || self.free_above(block).is_some()
-            || (0..place.level).any(|level| {
-                let first = word_of(level, block.base());
-                let last = word_of(level, block.last());
-                self.next_nonzero(level, first).is_some_and(|word| word <= last)
-            })
+            || (0..place.level).any(|level| self.is_any_below(level, block))
+    }
+
+    /// Whether some word of `level` below the block has a bit.
+    fn is_any_below(&self, level: u32, block: Block) -> bool {
+        let (mut from, last) = (word_of(level, block.base()), word_of(level, block.last()));
+        while let Some(word) = self.next_nonzero(level, from).filter(|&word| word <= last) {
+            // The summaries may be stale.
+            if self.load(level, word) != 0 {
+                return true;
+            }
+            from = word + 1;
+        }
+        false
     }
 
     /// The larger free block, one place of a level above, that holds `block`.

@@ -23,6 +23,11 @@ const BUDGET: u32 = 64;
 pub(crate) trait Avoid {
     /// The places of this word to avoid if others fit.
     fn places(&self, level: u32, word: u64) -> u64;
+
+    /// The granule of a larger block around which to break it.
+    fn pick(&self, larger: Block) -> Granule {
+        larger.base()
+    }
 }
 
 impl Avoid for () {
@@ -53,7 +58,7 @@ impl Forest {
         }
         for above in level + 1..=self.top {
             if let Some(larger) = self.take_in_level(above, 1, near, BUDGET, avoid) {
-                return self.break_down(larger, Block::containing(larger.base(), order));
+                return self.break_down(larger, Block::containing(avoid.pick(larger), order));
             }
         }
         let block = self.take_in_level(level, order.run(), Granule(0), u32::MAX, &());
@@ -123,6 +128,10 @@ impl Forest {
                 return None;
             }
             let mask = lowest_run(value & !avoided, run)?;
+            if memdesc::seeded!("taken without a compare-exchange") {
+                atomic.store(value & !mask, Ordering::Release);
+                return Some(mask);
+            }
             // Acquire pairs with the Release of the give: the block is ours
             // with everything its last owner did to it. Release: a completer
             // that reads our value must not be ordered before our load of it.

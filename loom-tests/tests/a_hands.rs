@@ -1,0 +1,127 @@
+//! The hands: what an owner does in its bracket, and who reaches in.
+
+#![cfg(loom)]
+
+use loom::thread;
+use loom_tests::{model, twin};
+use memdesc::{Block, Granule};
+use potad::model::{Front, Ground};
+use std::sync::Arc;
+
+/// A ground of 64 granules whose hand has claimed all of them but one, which it
+/// has given out.
+fn claimed() -> (Arc<Ground>, Front, Block) {
+    let ground = Arc::new(Ground::new(64, 1));
+    let front = ground.front();
+    let out = front.take(&ground, 0).unwrap();
+    assert!(ground.free_granules().is_empty());
+    (ground, front, out)
+}
+
+/// A6: a closer empties a hand beside the hand's own allocation: nobody gets
+/// the same granule, none is lost.
+fn a6_steal_against_take() {
+    let (ground, front, out) = claimed();
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (front.take(&ground, 0), front))
+    };
+    let stolen = ground.take_closed(5);
+    let (taken, front) = owner.join().unwrap();
+    let taken = taken.expect("63 are free, and the closer takes 32");
+    let stolen = stolen.expect("32 in a row are free, whatever the owner takes");
+    assert!(!stolen.overlaps(taken) && !stolen.overlaps(out) && taken != out);
+    front.give(&ground, taken);
+    front.give(&ground, out);
+    ground.give(stolen);
+    assert_eq!(ground.take_closed(6).map(Block::base), Some(Granule(0)), "all came back");
+}
+
+#[test]
+fn a6_closer_meets_the_hands_own_allocation() {
+    model("A6 close || take", 41, a6_steal_against_take);
+}
+
+#[test]
+fn a6_twin_bracket_without_a_barrier() {
+    twin("A6", "bracket without a barrier", a6_steal_against_take);
+}
+
+#[test]
+fn a6_twin_closer_does_not_wait() {
+    twin("A6", "closer does not wait", a6_steal_against_take);
+}
+
+/// A6: the same beside the hand's own free.
+fn a6_steal_against_give() {
+    let (ground, front, out) = claimed();
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            front.give(&ground, out);
+            front
+        })
+    };
+    let stolen = ground.take_closed(5).expect("32 in a row are free either way");
+    let front = owner.join().unwrap();
+    ground.give(stolen);
+    assert_eq!(ground.take_closed(6).map(Block::base), Some(Granule(0)), "none was lost");
+    drop(front);
+}
+
+#[test]
+fn a6_closer_meets_the_hands_own_free() {
+    model("A6 close || give", 41, a6_steal_against_give);
+}
+
+#[test]
+fn a6_twin_free_meets_a_closer_that_does_not_wait() {
+    twin("A6", "closer does not wait", a6_steal_against_give);
+}
+
+/// A7: two threads each want one of two blocks: nobody is refused, though each
+/// may find everything in the other's hand or in transit.
+fn a7_nobody_is_refused(order: u32) {
+    let ground = Arc::new(Ground::new(2 << order, 1));
+    ground.ensure(Block::containing(Granule(0), memdesc::Order::ZERO));
+    let (mine, theirs) = (ground.front(), ground.front());
+    let other = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || ground.alloc(&theirs, order).expect("two blocks for two"))
+    };
+    let mine = ground.alloc(&mine, order).expect("two blocks for two");
+    assert!(!mine.overlaps(other.join().unwrap()));
+}
+
+/// A7: all that is free hides in the hand of a thread that allocates too.
+fn a7_found_in_the_others_hand() {
+    let (ground, hot, out) = claimed();
+    let mine = ground.front();
+    let other = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            let taken = ground.alloc(&hot, 0).expect("63 are free, 32 of them wanted");
+            hot.give(&ground, taken);
+            hot
+        })
+    };
+    let stolen = ground.alloc(&mine, 5).expect("32 in a row are free throughout");
+    assert!(!stolen.overlaps(out));
+    let hot = other.join().unwrap();
+    ground.give(stolen);
+    hot.give(&ground, out);
+    assert_eq!(ground.take_closed(6).map(Block::base), Some(Granule(0)), "all came back");
+}
+
+#[test]
+fn a7_exhausted_is_the_truth() {
+    model("A7 alloc || alloc, order 0", 35, || a7_nobody_is_refused(0));
+    model("A7 alloc || alloc, order 3", 7, || a7_nobody_is_refused(3));
+    model("A7 alloc || alloc, order 5", 35, || a7_nobody_is_refused(5));
+    model("A7 alloc || alloc, hidden in a hand", 35, a7_found_in_the_others_hand);
+}
+
+#[test]
+fn a7_twin_closer_does_not_wait() {
+    twin("A7", "closer does not wait", || a7_nobody_is_refused(5));
+}

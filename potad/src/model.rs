@@ -1,0 +1,130 @@
+//! What models drive: the forest and the hands without the zone around them.
+//!
+//! Only under `cfg(loom)`, for `loom-tests`. A zone's locks and tables would
+//! multiply the interleavings without adding to what is asked.
+
+use crate::forest::{Forest, Taken};
+use crate::hand::{Gate, Slot};
+use crate::stock::Stock;
+use alloc::vec::Vec;
+use memdesc::sync::Arc;
+use memdesc::{Block, Granule, Granules, Order};
+
+/// A forest and its hands.
+#[derive(Debug)]
+pub struct Ground {
+    stock: Stock,
+    gate: Gate,
+}
+
+/// A hand on a [`Ground`].
+#[derive(Debug)]
+pub struct Front {
+    slot: Arc<Slot>,
+}
+
+impl Ground {
+    /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
+    pub fn new(granules: u64, top: u32) -> Self {
+        let ground = Self { stock: Stock::new(top), gate: Gate::new() };
+        let range = Granules::new(Granule(0), Granule(granules - 1)).expect("not empty");
+        for block in range.cover() {
+            ground.ensure(block);
+            ground.give(block);
+        }
+        ground
+    }
+
+    fn forest(&self) -> &Forest {
+        &self.stock.forest
+    }
+
+    /// Makes every word that freeing the block or a part can touch present.
+    pub fn ensure(&self, block: Block) {
+        self.forest().ensure_from(0, block.base()).expect("models have memory");
+    }
+
+    /// Takes a block on the shared path.
+    pub fn take(&self, order: u32) -> Option<Block> {
+        let order = Order::new(order).expect("an order");
+        match self.stock.take(order, Granule(0)).expect("models have memory") {
+            Taken::Block(block) => Some(block),
+            Taken::Nothing => None,
+        }
+    }
+
+    /// Takes exactly this block on the shared path.
+    pub fn take_exact(&self, block: Block) -> bool {
+        self.forest().take_exact(block).expect("models have memory") == Taken::Block(block)
+    }
+
+    /// Gives a block back on the shared path.
+    pub fn give(&self, block: Block) {
+        self.forest().give(block.place(), |_, _| false).expect("the model owns what it gives");
+    }
+
+    /// Gives a block back and leaves its word unmerged.
+    pub fn give_warm(&self, block: Block) {
+        self.forest().give(block.place(), |_, _| true).expect("the model owns what it gives");
+    }
+
+    /// Merges a word that is no longer warm.
+    pub fn merge(&self, level: u32, word: u64) {
+        self.forest().merge(level, word);
+    }
+
+    /// Claims a word of level 0.
+    pub fn claim(&self, word: u64) -> u64 {
+        self.forest().claim_word(0, word)
+    }
+
+    /// A free word.
+    pub fn word(&self, level: u32, word: u64) -> u64 {
+        self.forest().load(level, word)
+    }
+
+    /// The free granules, each once: no two free blocks overlap.
+    pub fn free_granules(&self) -> Vec<u64> {
+        let blocks = self.forest().free_blocks(Granule(0), 0);
+        let all: Vec<u64> = blocks.flat_map(|block| block.base().0..=block.last().0).collect();
+        assert!(all.windows(2).all(|two| two[0] < two[1]), "free twice: {all:?}");
+        all
+    }
+
+    /// A new hand.
+    pub fn front(&self) -> Front {
+        Front { slot: self.gate.register(Slot::new(0)) }
+    }
+
+    /// Closes every hand, empties them, and takes a block if there is one.
+    pub fn take_closed(&self, order: u32) -> Option<Block> {
+        let closed = self.gate.close();
+        for slot in closed.slots() {
+            slot.flush(&self.stock);
+        }
+        self.take(order)
+    }
+
+    /// As a zone allocates: through the hand, then with all hands closed.
+    pub fn alloc(&self, front: &Front, order: u32) -> Option<Block> {
+        front.take(self, order).or_else(|| self.take_closed(order))
+    }
+}
+
+impl Front {
+    /// Takes a block through the hand.
+    pub fn take(&self, ground: &Ground, order: u32) -> Option<Block> {
+        let order = Order::new(order).expect("an order");
+        let _inside = ground.gate.enter(&self.slot);
+        match self.slot.take(&ground.stock, order).expect("models have memory") {
+            Taken::Block(block) => Some(block),
+            Taken::Nothing => None,
+        }
+    }
+
+    /// Gives a block back through the hand.
+    pub fn give(&self, ground: &Ground, block: Block) {
+        let _inside = ground.gate.enter(&self.slot);
+        self.slot.give(&ground.stock, block).expect("the model owns what it gives");
+    }
+}

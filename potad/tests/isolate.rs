@@ -1,0 +1,157 @@
+//! Isolate and put back: reported bits survive splits and merges, and are gone
+//! once their memory was handed out.
+
+use potad::memdesc::{Granule, Order};
+use potad::{Error, HostSays, Potad, Resource, Wanted, Zone};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn order(order: u32) -> Order {
+    Order::new(order).unwrap()
+}
+
+fn ram(granules: u64) -> Zone {
+    Potad::new().register(Resource::new("ram").granule(4096).span(0..granules * 4096)).unwrap()
+}
+
+fn any(min: u32, max: u32) -> Wanted {
+    Wanted { min_order: order(min), max_order: order(max), seen_before: false }
+}
+
+/// A whole pass: every block isolated is put back with `says`.
+fn pass(ram: &Zone, wanted: &Wanted, says: HostSays) -> u64 {
+    let mut cursor = Granule(0);
+    let mut granules = 0;
+    while cursor != Granule(u64::MAX) {
+        if let Some(isolated) = ram.isolate(&mut cursor, wanted) {
+            granules += isolated.block().order().granules();
+            ram.put_back(isolated, says).unwrap();
+        }
+    }
+    granules
+}
+
+#[test]
+fn a_pass_meets_every_free_report_granule_once() {
+    let ram = ram(1 << 14);
+    ram.attach_reporter(order(9)).unwrap();
+    assert_eq!(ram.attach_reporter(order(9)), Err(Error::ReporterAttached));
+    let page = ram.alloc_bare(order(0)).unwrap();
+    assert_eq!(pass(&ram, &any(9, 11), HostSays::Reported), (1 << 14) - 512);
+    assert_eq!(ram.reported_granules(), (1 << 14) - 512);
+    assert_eq!(pass(&ram, &any(9, 11), HostSays::Reported), 0, "nothing is reported twice");
+    ram.free_bare(page).unwrap();
+    drop(ram.hand());
+    ram.stats();
+    assert_eq!(pass(&ram, &any(9, 11), HostSays::Reported), 512, "only what was freed since");
+    assert_eq!(ram.free_blocks().len(), 1, "reported or not, buddies merge");
+    assert_eq!(ram.validate(), Ok(1 << 14));
+}
+
+#[test]
+fn what_was_declined_comes_up_again() {
+    let ram = ram(1 << 12);
+    ram.attach_reporter(order(9)).unwrap();
+    assert_eq!(pass(&ram, &any(9, 9), HostSays::Nothing), 1 << 12);
+    assert_eq!(ram.reported_granules(), 0);
+    assert_eq!(pass(&ram, &any(9, 9), HostSays::Zeroed), 1 << 12);
+}
+
+#[test]
+fn an_age_of_one_pass_leaves_what_it_sees_first() {
+    let ram = ram(1 << 12);
+    ram.attach_reporter(order(9)).unwrap();
+    let wanted = Wanted { seen_before: true, ..any(9, 9) };
+    assert_eq!(pass(&ram, &wanted, HostSays::Reported), 0);
+    // Taken and freed in between: no longer old.
+    let young = ram.alloc_bare(order(9)).unwrap();
+    ram.free_bare(young).unwrap();
+    assert_eq!(pass(&ram, &wanted, HostSays::Reported), (1 << 12) - 512);
+    assert_eq!(pass(&ram, &wanted, HostSays::Reported), 512);
+}
+
+#[test]
+fn allocations_prefer_what_was_not_reported_and_clear_what_they_take() {
+    let ram = ram(1 << 12);
+    ram.attach_reporter(order(9)).unwrap();
+    // All but one report granule are reported.
+    let kept = ram.alloc_at(5 * 512 * 4096..6 * 512 * 4096).unwrap();
+    assert_eq!(pass(&ram, &any(9, 12), HostSays::Reported), 7 * 512);
+    ram.free_run(kept).unwrap();
+    let preferred = ram.alloc_bare(order(9)).unwrap();
+    assert_eq!(preferred.base(), Granule(5 * 512));
+    assert_eq!(ram.refaulted_granules(), 0);
+    let next = ram.alloc_bare(order(9)).unwrap();
+    assert_eq!((ram.refaulted_granules(), ram.reported_granules()), (512, 6 * 512));
+    ram.free_bare(preferred).unwrap();
+    ram.free_bare(next).unwrap();
+    // The others are still known, though the block that held them was split.
+    assert_eq!(pass(&ram, &any(9, 12), HostSays::Reported), 2 * 512);
+}
+
+#[test]
+fn an_isolated_block_is_an_allocation_that_lookup_sees() {
+    let ram = ram(1 << 10);
+    ram.attach_reporter(order(9)).unwrap();
+    let mut cursor = Granule(0);
+    let isolated = ram.isolate(&mut cursor, &any(9, 9)).unwrap();
+    let inside = ram.address_of(isolated.block().base()) + 12_345;
+    let guard = potad::pin();
+    assert_eq!(ram.find(inside, &guard).unwrap().kind_name(), "reporting");
+    assert_eq!(ram.stats().isolated, 512);
+    let mut seen = HashSet::new();
+    while let Ok(page) = ram.alloc_bare(order(0)) {
+        assert!(!isolated.block().contains(page.base()), "isolated and handed out");
+        seen.insert(page.base());
+    }
+    assert_eq!(seen.len(), 512);
+    ram.put_back(isolated, HostSays::Reported).unwrap();
+    assert!(ram.find(inside, &guard).is_none());
+    assert_eq!(ram.validate(), Ok(512));
+}
+
+#[test]
+fn a_report_granule_that_fits_no_span_is_refused() {
+    let ram = ram(64);
+    assert!(matches!(ram.attach_reporter(order(9)), Err(Error::NoReportGranule { .. })));
+    assert!(ram.isolate(&mut Granule(0), &any(0, 9)).is_none());
+}
+
+#[test]
+fn reporters_race_allocations_and_lose_nothing() {
+    let granules = 1 << 13;
+    let ram = ram(granules);
+    ram.attach_reporter(order(6)).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                pass(&ram, &any(6, 9), HostSays::Reported);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        for who in 0..2u64 {
+            let (ram, done) = (&ram, &done);
+            scope.spawn(move || {
+                let mut hand = ram.hand();
+                let mut live = Vec::new();
+                let mut round = who;
+                while !done.load(Ordering::Relaxed) {
+                    round += 1;
+                    let k = order([0, 1, 4, 6, 7][(round % 5) as usize]);
+                    if let Ok(block) = hand.alloc_bare(k) {
+                        live.push(block);
+                    }
+                    if live.len() > 50 {
+                        let at = (round * 7) as usize % live.len();
+                        hand.free_bare(live.swap_remove(at)).unwrap();
+                    }
+                }
+                live.into_iter().for_each(|block| hand.free_bare(block).unwrap());
+            });
+        }
+    });
+    assert_eq!(ram.validate(), Ok(granules));
+    assert_eq!(ram.free_blocks().len(), 1);
+    assert_eq!(ram.stats().isolated, 0);
+}
