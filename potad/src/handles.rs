@@ -15,7 +15,7 @@ use memdesc::{Block as Place, Granule, Granules, Order};
 
 /// A block without a word: on failure the resource's own owner hears of it.
 ///
-/// 24 bytes; freed by [`Zone::free_bare`](crate::Zone::free_bare) or
+/// Freed by [`Zone::free_bare`](crate::Zone::free_bare) or
 /// [`Hand::free_bare`](crate::Hand::free_bare).
 #[derive(PartialEq, Eq, Hash)]
 #[must_use = "dropping it leaks the granules: free it"]

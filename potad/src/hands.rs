@@ -51,12 +51,35 @@ impl Hand {
     #[inline]
     pub fn alloc_bare(&mut self, order: Order) -> Result<BareBlock, Error> {
         let state = self.zone.state();
+        if let Some(block) = self.slot.take_hot(&state.stock, order) {
+            return Ok(state.bare(block));
+        }
+        self.alloc_bare_slow(order)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_bare_slow(&mut self, order: Order) -> Result<BareBlock, Error> {
+        let state = self.zone.state();
         state.take_with(&self.slot, order, |block| Ok(state.bare(block)))
     }
 
     /// As [`Zone::free_bare`].
     #[inline]
     pub fn free_bare(&mut self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
+        let state = self.zone.state();
+        if block.zone == state.id
+            && !state.stock.is_suspect(block.block)
+            && self.slot.give_hot(&state.stock, block.block)
+        {
+            return Ok(());
+        }
+        self.free_bare_slow(block)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_bare_slow(&mut self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
         let state = self.zone.state();
         if let Err(why) = self.zone.check_zone(block.zone) {
             return Err(Refused { given: block, why });

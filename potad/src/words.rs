@@ -64,7 +64,7 @@ impl Node for Chunk {
         zeroed_array()
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, index: u64) -> Option<&AtomicU64> {
         Some(&self[index as usize % FAN])
     }
@@ -93,7 +93,7 @@ impl<N: Node> Node for Table<N> {
         zeroed_array()
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, index: u64) -> Option<&AtomicU64> {
         self[(index >> N::REACH) as usize % FAN].get()?.get(index)
     }
@@ -153,8 +153,18 @@ macro_rules! root {
 
 impl Words {
     /// The word, if it is present.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, index: u64) -> Option<&AtomicU64> {
+        if index < 1 << Chunk::REACH {
+            return self.root0.get()?.get(index);
+        }
+        if index < 1 << T1::REACH {
+            return self.root1.get()?.get(index);
+        }
+        self.get_far(index)
+    }
+
+    fn get_far(&self, index: u64) -> Option<&AtomicU64> {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.get(index)), None)
     }
 

@@ -65,7 +65,7 @@ fn runs_of_any_size_at_any_alignment() {
     for round in 0..400u64 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let units = 1 + (state >> 33) % (3 * MIB);
-        let align = Align::new(4096 << (state >> 20) % 9).unwrap();
+        let align = Align::new(4096 << ((state >> 20) % 9)).unwrap();
         match ram.alloc_run(units, align) {
             Ok(run) => {
                 assert_eq!(run.granules().count(), units.div_ceil(4096));

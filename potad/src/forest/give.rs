@@ -66,6 +66,22 @@ impl Forest {
         }
     }
 
+    /// Gives places of a word that the caller keeps warm: one `fetch_or`, no
+    /// merge. `false`, and nothing changed, if some are free already.
+    #[inline(always)]
+    pub(crate) fn give_warm(&self, place: Place) -> bool {
+        let Some(atomic) = self.word(place.level, place.word) else { return false };
+        if atomic.load(Ordering::Relaxed) & place.mask != 0 {
+            return false;
+        }
+        // Release: as in `give`. Nobody else gives these bits, but for a double
+        // free at this very moment, which then stays one.
+        if atomic.fetch_or(place.mask, Ordering::Release) == 0 {
+            self.set_summary(place.level, place.word);
+        }
+        true
+    }
+
     /// Merges a word that is whole and no longer warm. The caller is inside a
     /// bracket.
     pub(crate) fn merge(&self, level: u32, word: u64) {

@@ -39,7 +39,7 @@ mod take;
 mod walk;
 
 pub(crate) use give::AlreadyFree;
-pub(crate) use take::{Avoid, Taken, lowest_run};
+pub(crate) use take::{Avoid, Taken, block_of, lowest_run};
 
 use crate::error::OutOfMemory;
 use crate::words::Words;

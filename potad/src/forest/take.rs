@@ -90,7 +90,7 @@ impl Forest {
             };
             let avoided = avoid.places(level, word);
             if let Some(mask) = self.take_in_word(level, word, run, avoided) {
-                return Place { level, word, mask }.block();
+                return Some(block_of(level, word, mask, run));
             }
             if avoided != 0 && second_best.is_none() {
                 second_best = Some(word);
@@ -107,10 +107,11 @@ impl Forest {
         // Rather a place to avoid than a larger block broken, or nothing.
         let word = second_best?;
         let mask = self.take_in_word(level, word, run, 0)?;
-        Place { level, word, mask }.block()
+        Some(block_of(level, word, mask, run))
     }
 
     /// Takes `run` places of one word that are not `avoided`, lowest first.
+    #[inline]
     pub(crate) fn take_in_word(
         &self,
         level: u32,
@@ -205,9 +206,22 @@ impl Forest {
     }
 }
 
-/// The lowest aligned run of `run` set bits.
+/// The block that the places of one aligned run of one word make.
 #[inline]
+pub(crate) fn block_of(level: u32, word: u64, mask: u64, run: u32) -> Block {
+    let first = word << ORDERS_PER_LEVEL | u64::from(mask.trailing_zeros());
+    let order = ORDERS_PER_LEVEL * level + run.trailing_zeros();
+    // Below 64 by construction: a level's words hold only orders of it.
+    let order = Order::new(order).unwrap_or(Order::MAX);
+    Block::containing(Granule(first << (ORDERS_PER_LEVEL * level)), order)
+}
+
+/// The lowest aligned run of `run` set bits.
+#[inline(always)]
 pub(crate) fn lowest_run(bits: u64, run: u32) -> Option<u64> {
+    if run == 1 {
+        return (bits != 0).then_some(bits & bits.wrapping_neg());
+    }
     // After the folds, bit `i` says that `run` bits from `i` on are set;
     // aligned ones only.
     let mut fits = bits;
@@ -216,11 +230,11 @@ pub(crate) fn lowest_run(bits: u64, run: u32) -> Option<u64> {
         fits &= fits >> width;
         width *= 2;
     }
-    fits &= ALIGNED[run.trailing_zeros() as usize];
-    if fits == 0 {
-        return None;
-    }
-    Some((u64::MAX >> (64 - run)) << fits.trailing_zeros())
+    fits &= ALIGNED[run.trailing_zeros() as usize % ALIGNED.len()];
+    let first = fits & fits.wrapping_neg();
+    // `run` ones from the lowest on: no overflow, the run is aligned.
+    (fits != 0)
+        .then(|| first.wrapping_shl(run - 1).wrapping_sub(first) | first.wrapping_shl(run - 1))
 }
 
 /// Bits at multiples of 1, 2, 4, .. 32.

@@ -26,7 +26,7 @@
 
 use super::slot::{Held, Slot};
 use crate::error::OutOfMemory;
-use crate::forest::{AlreadyFree, Taken, lowest_run};
+use crate::forest::{AlreadyFree, Taken, block_of, lowest_run};
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
@@ -53,12 +53,52 @@ impl Slot {
         self.take_slow(stock, order)
     }
 
-    #[inline]
+    /// Takes a block out of a claim.
+    #[inline(always)]
     fn take_claimed(&self, order: Order) -> Option<Block> {
-        self.claims.iter().find_map(|claim| {
-            let mask = claim.take(order.run())?;
-            Place { level: 0, word: claim.word(), mask }.block()
-        })
+        self.claims.iter().find_map(|claim| claim.take(order))
+    }
+
+    /// The whole of a hot allocation: enters, takes out of a claim, leaves.
+    /// `None` if anything else is to be done.
+    #[inline(always)]
+    pub(crate) fn take_hot(&self, stock: &Stock, order: Order) -> Option<Block> {
+        let _inside = self.enter()?;
+        if order.get() <= CLAIMED_ORDERS {
+            return self.take_claimed(order);
+        }
+        let block = self.take_warm(stock, order)?;
+        stock.on_take(block);
+        Some(block)
+    }
+
+    /// Takes a block out of the level's warm word: one compare-exchange.
+    #[inline(always)]
+    fn take_warm(&self, stock: &Stock, order: Order) -> Option<Block> {
+        let (level, run) = (order.level(), order.run());
+        let word = self.warm(level)?;
+        let avoided = stock.avoided(level, word);
+        let mask = stock.forest.take_in_word(level, word, run, avoided)?;
+        Some(block_of(level, word, mask, run))
+    }
+
+    /// The whole of a hot free: enters, gives into a word that is held, leaves.
+    /// `false` if anything else is to be done.
+    #[inline(always)]
+    pub(crate) fn give_hot(&self, stock: &Stock, block: Block) -> bool {
+        let place = block.place();
+        let Some(_inside) = self.enter() else { return false };
+        if place.level != 0 {
+            return self.is_warm(place.level, place.word) && stock.forest.give_warm(place);
+        }
+        let Some(held) = self.held().find(|held| held.is_of(place.word)) else { return false };
+        let mask = held.mask();
+        held.set_mask(mask | place.mask);
+        if mask & place.mask != 0 {
+            held.set_mask(mask);
+            return false;
+        }
+        true
     }
 
     #[inline(never)]
@@ -81,12 +121,8 @@ impl Slot {
 
     /// Takes a block from the forest, the warm word first.
     fn take_shared(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        let (level, run) = (order.level(), order.run());
-        let warm = self.warm(level).and_then(|word| {
-            let avoided = stock.avoided(level, word);
-            let mask = stock.forest.take_in_word(level, word, run, avoided)?;
-            Place { level, word, mask }.block()
-        });
+        let level = order.level();
+        let warm = self.take_warm(stock, order);
         let block = match warm {
             Some(block) => block,
             None => match stock.take(order, Granule(self.near.load(Ordering::Relaxed)))? {
@@ -135,10 +171,9 @@ impl Slot {
             let mut taken = stock.forest.take_runs(level, word, run, more as u32);
             while let Some(mask) = lowest_run(taken, run) {
                 taken &= !mask;
-                if let Some(block) = (Place { level, word, mask }).block() {
-                    stock.on_take(block);
-                    out.push(block);
-                }
+                let block = block_of(level, word, mask, run);
+                stock.on_take(block);
+                out.push(block);
             }
         }
         Ok(())

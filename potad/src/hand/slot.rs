@@ -3,7 +3,7 @@
 //! # Picture
 //!
 //! ```text
-//!  seq      even: nobody inside; odd: the owner is inside a bracket
+//!  busy     1: the owner is inside a bracket; 0: it is not
 //!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
 //!  claim 1  word 0x42  mask 1111..
 //!  pending  word 0x97  mask 0100..   frees to one word elsewhere, not yet given
@@ -16,33 +16,33 @@
 //! - Bits of a claim's or the pending mask belong to the hand: they are in no
 //!   forest word and in no other slot.
 //! - Only the owner, inside its bracket, or a closer that found the slot closed
-//!   and `seq` even, touches anything but `closed`.
-//! - Granules are in no word and in no mask only while some `seq` is odd: `seq`
-//!   is the transfer sequence too.
+//!   and not busy, touches anything but `closed`.
+//! - Granules are in no word and in no mask only while some slot is busy: once
+//!   all are closed and none is busy, nothing is in transit.
 //!
 //! # The bracket
 //!
 //! ```text
-//!  owner:   seq := odd;    light barrier;  closed? -> out, wait, again
+//!  owner:   busy := 1;     light barrier;  closed? -> out, wait, again
 //!           ..
-//!           seq := even (Release)
-//!  closer:  closed := 1;   heavy barrier;  wait for an even seq (Acquire)
+//!           busy := 0 (Release)
+//!  closer:  closed := 1;   heavy barrier;  wait for busy = 0 (Acquire)
 //! ```
 //!
-//! Either the owner's odd `seq` comes before the closer's barrier, and the
+//! Either the owner's `busy` comes before the closer's barrier, and the
 //! closer waits; or it comes after, and the owner sees `closed`. The light
 //! barrier costs nothing where the heavy one is the kernel's.
 //!
 //! # Cost
 //!
-//! A bracket is two plain stores and two loads of lines that the owner has;
+//! A bracket is two plain stores and one load of lines that the owner has;
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
 
 use crate::forest::lowest_run;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::sync::{barrier, thread};
-use memdesc::{Block, LEVELS, ORDERS_PER_LEVEL};
+use memdesc::{Block, Granule, LEVELS, ORDERS_PER_LEVEL, Order};
 
 /// Claimed words of a hand.
 pub(crate) const CLAIMS: usize = 2;
@@ -116,13 +116,15 @@ impl Held {
         }
     }
 
-    /// Takes the lowest aligned run of `run` places out of the mask.
-    #[inline]
-    pub(crate) fn take(&self, run: u32) -> Option<u64> {
+    /// Takes the lowest block of `order`, at most 5, out of the mask.
+    #[inline(always)]
+    pub(crate) fn take(&self, order: Order) -> Option<Block> {
         let mask = self.mask();
-        let taken = lowest_run(mask, run)?;
+        let taken = lowest_run(mask, order.run())?;
         self.set_mask(mask & !taken);
-        Some(taken)
+        let first = self.word() << ORDERS_PER_LEVEL | u64::from(taken.trailing_zeros());
+        // Aligned already: the run is.
+        Some(Block::containing(Granule(first), order))
     }
 }
 
@@ -133,7 +135,7 @@ impl Held {
 #[repr(C, align(128))]
 pub(crate) struct Slot {
     // Written by the owner, in every operation.
-    seq: AtomicU64,
+    busy: AtomicU64,
     pub(crate) claims: [Held; CLAIMS],
     pub(crate) pending: Held,
     // Written by the owner when it moves on.
@@ -152,7 +154,7 @@ struct Line<T>(T);
 impl Slot {
     pub(crate) fn new(near: u64) -> Self {
         Self {
-            seq: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
             pending: Held::empty(),
             near: AtomicU64::new(near),
@@ -162,13 +164,12 @@ impl Slot {
     }
 
     /// Enters the bracket; `None` if the slot is closed: wait and try again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&self) -> Option<Inside<'_>> {
-        let seq = self.seq.load(Ordering::Relaxed);
-        debug_assert!(seq.is_multiple_of(2), "a bracket inside a bracket");
-        self.seq.store(seq + 1, Ordering::Relaxed);
+        debug_assert_eq!(self.busy.load(Ordering::Relaxed), 0, "a bracket inside a bracket");
+        self.busy.store(1, Ordering::Relaxed);
         if !memdesc::seeded!("bracket without a barrier") {
-            // Pairs with the heavy barrier in `wait_until_quiet`'s caller.
+            // Pairs with the heavy barrier in `the closer.
             barrier::light();
         }
         let inside = Inside { slot: self };
@@ -190,7 +191,7 @@ impl Slot {
     pub(crate) fn wait_until_quiet(&self) {
         // Acquire pairs with the Release at the bracket's end: what the owner
         // did inside is seen.
-        while !self.seq.load(Ordering::Acquire).is_multiple_of(2) {
+        while self.busy.load(Ordering::Acquire) != 0 {
             thread::yield_now();
         }
     }
@@ -254,8 +255,7 @@ pub(crate) struct Inside<'a> {
 impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Only the owner writes it. Release pairs with the closer's Acquire.
-        let seq = self.slot.seq.load(Ordering::Relaxed);
-        self.slot.seq.store(seq + 1, Ordering::Release);
+        // Release pairs with the closer's Acquire.
+        self.slot.busy.store(0, Ordering::Release);
     }
 }
