@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+use memdesc::sync::Mutex;
 use memdesc::*;
 use potad_lookup::{Retracted, Tree};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 pub(crate) struct Folio {
@@ -47,7 +48,7 @@ impl Home for Ram {
     fn teardown(dead: Dead<Self>) {
         dead.with_home(|ram, dead, guard| match ram.0.tree.retract(dead) {
             Ok(Retracted { block, poisoned, garbage, .. }) => {
-                ram.0.back.lock().unwrap().push((block, poisoned));
+                ram.0.back.lock().push((block, poisoned));
                 garbage.retire(guard);
             }
             Err(_) => {
@@ -84,7 +85,7 @@ impl Ram {
     }
 
     pub(crate) fn back(&self) -> Vec<(Block, bool)> {
-        std::mem::take(&mut self.0.back.lock().unwrap())
+        std::mem::take(&mut self.0.back.lock())
     }
 }
 
