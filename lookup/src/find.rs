@@ -49,6 +49,7 @@ impl<H: Home> Tree<H> {
     ///
     /// Two RMWs with the drop, on one line.
     pub fn get<T: Descriptor>(&self, at: Granule) -> Option<Ref<H, T>> {
+        let mut moved = Word::EMPTY;
         loop {
             let guard = pin();
             let found = self.find(at, &guard)?;
@@ -62,17 +63,20 @@ impl<H: Home> Tree<H> {
             if got.block().contains(at) || seeded!("re-check left out") {
                 return Some(got);
             }
+            moved = changed(moved, got.word())?;
         }
     }
 
     /// The same for any type.
     pub fn get_erased(&self, at: Granule) -> Option<ErasedRef<H>> {
+        let mut moved = Word::EMPTY;
         loop {
             let guard = pin();
             let got = self.find(at, &guard)?.descriptor()?.try_get()?;
             if got.block().contains(at) {
                 return Some(got);
             }
+            moved = changed(moved, got.word())?;
         }
     }
 
@@ -97,6 +101,7 @@ impl<H: Home> Tree<H> {
         at: Granule,
         wanted: impl Fn(&Peeked<'_, H>) -> bool,
     ) -> Option<LockedErased<'static, H>> {
+        let mut moved = Word::EMPTY;
         loop {
             let guard = pin();
             let found = self.find(at, &guard)?;
@@ -115,8 +120,16 @@ impl<H: Home> Tree<H> {
             if locked.contains(at) || seeded!("re-check left out") {
                 return Some(locked);
             }
+            moved = changed(moved, locked.word())?;
         }
     }
+}
+
+/// Ends a search that a split cannot explain: a split overwrites the slot
+/// before it shrinks the place, so the next look finds another word. The same
+/// again is somebody's stray word, and no answer.
+fn changed(before: Word, now: Word) -> Option<Word> {
+    (before != now).then_some(now)
 }
 
 /// The bug of one twin.

@@ -15,7 +15,7 @@
 //! One RMW to clear or replace; none to publish.
 
 use crate::LookupError;
-use crate::publish::{all_name, clear};
+use crate::publish::{are_of, clear};
 use crate::slots::place_of;
 use crate::tree::Tree;
 use memdesc::sync::atomic::Ordering;
@@ -154,12 +154,13 @@ pub(crate) fn check_order(block: Block, immediate: Immediate) -> Result<(), Look
     Ok(())
 }
 
-/// Refuses unless the slots all hold one immediate word of the block's order.
+/// Refuses unless the slots are those of an immediate word of the block's
+/// order.
 pub(crate) fn own_immediate(block: Block, slots: &[AtomicWord]) -> Result<Word, LookupError> {
     // Relaxed: the slots are the caller's.
     let word = slots[0].load(Ordering::Relaxed);
     let fits = Immediate::unpack(word).is_some_and(|said| said.order == block.order());
-    if !fits || !all_name(slots, word) {
+    if !fits || !are_of(slots, word) {
         return Err(LookupError::WrongWord { asked: block });
     }
     Ok(word)

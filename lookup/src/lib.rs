@@ -24,9 +24,9 @@
 //!   `publish`, `clear` and `retract` take no lock, and store plainly; who owns
 //!   what is the allocator's business.
 //! - A descriptor's memory is given out for freeing only by
-//!   [`Tree::retract`], after it found the descriptor's word in every covering
-//!   slot and cleared them. A caller who breaks the ownership rule loses words
-//!   and leaks descriptors; nobody ever reads freed memory.
+//!   [`Tree::retract`], after it found the descriptor's word where it belongs
+//!   and cleared every covering slot. A caller who breaks the ownership rule
+//!   loses words and leaks descriptors; nobody ever reads freed memory.
 //!
 //! # What a reader may see
 //!

@@ -76,18 +76,27 @@ impl<H: Home> Tree<H> {
         let block = dead.block().ok_or(LookupError::NeverPublished)?;
         let wrong = LookupError::WrongWord { asked: block };
         let word = dead.word();
-        let slots = self.slots(block).filter(|slots| all_name(slots, word)).ok_or(wrong)?;
+        let slots = self.slots(block).filter(|slots| are_of(slots, word)).ok_or(wrong)?;
         let info = word.descriptor_kind().and_then(|kind| self.kinds()?.info(kind)).ok_or(wrong)?;
         if !seeded!("words left behind") {
             clear(slots);
         }
         let (owner, poisoned) = (dead.owner(), dead.poisoned());
-        // SAFETY: every slot that named it was among `slots`, held it until
-        // just now, and was cleared; it is dead, so none will name it again.
+        // SAFETY: the slots that named it were among `slots`, for the first of
+        // them did, and were cleared just now; it is dead, so none will name
+        // it again.
         // The kind was given by the same set when it was published here.
         let garbage = unsafe { dead.into_garbage(info) };
         Ok(Retracted { block, owner, poisoned, garbage })
     }
+}
+
+/// Whether the slots are those of the word, poisoned or not: all of them are
+/// looked at in debug builds, the first elsewhere. A word stands in the slots
+/// of one node at a time, so the first tells whether this is that node.
+#[inline]
+pub(crate) fn are_of(slots: &[AtomicWord], word: Word) -> bool {
+    if cfg!(debug_assertions) { all_name(slots, word) } else { all_name(&slots[..1], word) }
 }
 
 /// Whether all slots hold the word, poisoned or not.

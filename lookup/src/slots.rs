@@ -52,6 +52,14 @@ pub(crate) fn covering(group: &Group, block: Block) -> &[AtomicWord] {
     &group[first..first + block.order().run() as usize]
 }
 
+/// Whether nothing at all is in the slots.
+#[inline]
+fn all_empty(slots: &[AtomicWord]) -> bool {
+    // Relaxed: that they are empty their owner knows from the last owner; what
+    // else is there is looked at anew.
+    slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty())
+}
+
 impl<H: Home> Tree<H> {
     /// The words that a link leads to.
     #[inline]
@@ -136,14 +144,24 @@ impl<H: Home> Tree<H> {
             self.node_group(block, level)?
         };
         let slots = covering(group, block);
-        for (at, slot) in slots.iter().enumerate() {
-            let first = block.base().0 + ((at as u64) << (ORDERS_PER_LEVEL * level));
-            self.check_slot(block, slot, Granule(first), level)?;
+        if !all_empty(slots) {
+            self.check_slots(block, slots)?;
         }
         if level > SECTION_LEVEL {
             self.check_below(block)?;
         }
         Ok(slots)
+    }
+
+    /// Refuses unless each slot is empty, or links to an empty node.
+    #[cold]
+    fn check_slots(&self, block: Block, slots: &[AtomicWord]) -> Result<(), LookupError> {
+        let level = block.order().level();
+        for (at, slot) in slots.iter().enumerate() {
+            let first = block.base().0 + ((at as u64) << (ORDERS_PER_LEVEL * level));
+            self.check_slot(block, slot, Granule(first), level)?;
+        }
+        Ok(())
     }
 
     fn array_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
@@ -264,25 +282,32 @@ impl<H: Home> Tree<H> {
     }
 
     /// Stores a word into slots of one level, first to last. An empty node
-    /// that a slot links to is unlinked and retired.
+    /// that a slot links to is unlinked and set aside.
+    #[inline]
     pub(crate) fn store(&self, slots: &[AtomicWord], word: Word, level: u32) {
+        // Only slots above the lowest level link, and seldom: look first, so
+        // that the stores need not.
+        if level > 0 && slots.iter().any(|slot| slot.load(Ordering::Relaxed).is_link()) {
+            return self.store_slow(slots, word, level);
+        }
+        let ordering = match seeded!("relaxed publish") {
+            true => Ordering::Relaxed,
+            // Pairs with the load in `hit`: whoever sees the word sees the
+            // descriptor initialised.
+            false => Ordering::Release,
+        };
         for slot in slots {
-            // Relaxed: `vacant_slots` looked already, and the slots are ours.
-            if slot.load(Ordering::Relaxed).is_link() {
-                self.store_over_link(slot, word, level);
-                continue;
-            }
-            if seeded!("relaxed publish") {
-                slot.store(word, Ordering::Relaxed);
-                continue;
-            }
-            // `Release` pairs with the load in `hit`: whoever sees the word
-            // sees the descriptor initialised.
-            slot.store(word, Ordering::Release);
+            slot.store(word, ordering);
         }
     }
 
     #[cold]
+    fn store_slow(&self, slots: &[AtomicWord], word: Word, level: u32) {
+        for slot in slots {
+            self.store_over_link(slot, word, level);
+        }
+    }
+
     fn store_over_link(&self, slot: &AtomicWord, word: Word, level: u32) {
         // `AcqRel`: as the store above, and the node's state comes along. One
         // swap gets the link, so one thread retires the node.

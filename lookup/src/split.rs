@@ -21,7 +21,7 @@
 //! which granule failed.
 
 use crate::immediate::{check_order, exchange_head, own_immediate};
-use crate::publish::{all_name, clear};
+use crate::publish::{are_of, clear};
 use crate::slots::covering;
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
@@ -114,8 +114,7 @@ impl<H: Home> Tree<H> {
         let block = locked.block();
         let (lower, upper) = block.halves().ok_or(LookupError::Indivisible { asked: block })?;
         let wrong = LookupError::WrongWord { asked: block };
-        let slots =
-            self.slots(block).filter(|slots| all_name(slots, locked.word())).ok_or(wrong)?;
+        let slots = self.slots(block).filter(|slots| are_of(slots, locked.word())).ok_or(wrong)?;
         Ok(Plan { kind, slots, lower, upper, way: self.way(block)? })
     }
 

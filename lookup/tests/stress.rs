@@ -230,3 +230,66 @@ fn marked_now(ram: &Ram) -> bool {
     let found = ram.tree().find(Granule(64), &guard);
     found.and_then(|found| found.immediate()).is_some_and(|raw| raw.poisoned)
 }
+
+/// Misuse: threads publish, split, mark and clear the same addresses without
+/// owning them. Words are lost and descriptors leak; but whoever reads, reads
+/// what is alive.
+#[test]
+fn without_ownership_things_leak_but_nothing_dangles() {
+    let ram = Ram::new();
+    let done = Arc::new(AtomicBool::new(false));
+    // Spans nodes of all levels and the border of two sections.
+    let base = (1u64 << 18) - 256;
+    let reader = {
+        let (ram, done) = (ram.clone(), done.clone());
+        thread::spawn(move || {
+            let mut state = 3;
+            while !done.load(Relaxed) {
+                let at = Granule(base + random(&mut state) % 512);
+                peek(&ram, at);
+                if let Some(folio) = ram.tree().get::<Folio>(at) {
+                    assert_eq!(folio.tag % 2, 0);
+                }
+            }
+        })
+    };
+    let owners: Vec<_> = (0..3u64)
+        .map(|which| {
+            let ram = ram.clone();
+            thread::spawn(move || trespass(&ram, base, which))
+        })
+        .collect();
+    owners.into_iter().for_each(|owner| owner.join().unwrap());
+    done.store(true, Relaxed);
+    reader.join().unwrap();
+}
+
+fn trespass(ram: &Ram, base: u64, which: u64) {
+    let mut state = which + 0x51ed;
+    let tree = ram.tree();
+    let mut kept = Vec::new();
+    for _ in 0..ROUNDS * 4 {
+        let at = Granule(base + random(&mut state) % 512);
+        let order = [0u64, 2, 5, 6, 7, 12, 18][(random(&mut state) % 7) as usize];
+        let order = Order::new(u32::try_from(order).unwrap()).unwrap();
+        let block = Block::containing(at, order);
+        match random(&mut state) % 6 {
+            0 | 1 => kept.extend(tree.publish(block, ram.folio(2)).ok().map(Ref::erase)),
+            2 => drop(tree.publish_immediate(block, raw(1, order.get()))),
+            3 => drop(tree.clear_immediate(block)),
+            4 => {
+                if let Some(locked) = tree.lock::<Folio>(at) {
+                    kept.extend(tree.split(&locked, ram.slab(1)).ok().map(Ref::erase));
+                }
+            }
+            _ if !kept.is_empty() => {
+                let which = random(&mut state) as usize % kept.len();
+                drop(kept.swap_remove(which));
+            }
+            _ => {}
+        }
+        if random(&mut state).is_multiple_of(64) {
+            tree.settle();
+        }
+    }
+}

@@ -168,6 +168,12 @@ impl<'g, H: Home> LockedErased<'g, H> {
         self.info.name
     }
 
+    /// The word that names the descriptor.
+    #[doc(hidden)]
+    pub fn word(&self) -> Word {
+        self.handle.word()
+    }
+
     /// Count, flags and poison.
     pub fn header(&self) -> &Header {
         self.handle.header()

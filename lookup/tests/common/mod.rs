@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+use memdesc::sync::Mutex;
 use memdesc::*;
 use potad_lookup::{Retracted, Tree};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 pub(crate) struct Folio {
@@ -16,6 +17,8 @@ pub(crate) struct Folio {
 impl Drop for Folio {
     fn drop(&mut self) {
         self.live.fetch_sub(1, Relaxed);
+        // Odd from now on: whoever still reads it finds out.
+        self.tag = u64::MAX;
     }
 }
 
@@ -47,7 +50,7 @@ impl Home for Ram {
     fn teardown(dead: Dead<Self>) {
         dead.with_home(|ram, dead, guard| match ram.0.tree.retract(dead) {
             Ok(Retracted { block, poisoned, garbage, .. }) => {
-                ram.0.back.lock().unwrap().push((block, poisoned));
+                ram.0.back.lock().push((block, poisoned));
                 garbage.retire(guard);
             }
             Err(_) => {
@@ -84,7 +87,7 @@ impl Ram {
     }
 
     pub(crate) fn back(&self) -> Vec<(Block, bool)> {
-        std::mem::take(&mut self.0.back.lock().unwrap())
+        std::mem::take(&mut self.0.back.lock())
     }
 }
 
@@ -96,14 +99,17 @@ pub(crate) fn raw(owner: u16, order: u32) -> Immediate {
     Immediate::new(Subtype::Raw, OwnerId(owner), Order::new(order).unwrap())
 }
 
-/// Collects until nothing of `ram` waits to be freed, but for `left` folios.
+/// Collects until no more than `left` folios wait to be freed. Other tests of
+/// the process pin too, so this may take a while.
 pub(crate) fn collect(ram: &Ram, left: usize) {
-    for _ in 0..10_000 {
-        if ram.0.live.load(Relaxed) == left {
-            return;
-        }
+    let start = std::time::Instant::now();
+    while ram.0.live.load(Relaxed) != left {
+        assert!(
+            start.elapsed().as_secs() < 60,
+            "{} folios live, expected {left}",
+            ram.0.live.load(Relaxed)
+        );
         pin().flush();
         std::thread::yield_now();
     }
-    panic!("{} folios live, expected {left}", ram.0.live.load(Relaxed));
 }
