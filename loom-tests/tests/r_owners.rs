@@ -29,6 +29,7 @@ fn r14_unregister_against_call() {
         let owners = owners.clone();
         thread::spawn(move || {
             let failed = FailedBlock {
+                resource: 0,
                 granules: Granules::new(Granule(0), Granule(0)).unwrap(),
                 block: None,
                 kind: FailureKind::Injected,

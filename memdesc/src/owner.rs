@@ -73,6 +73,8 @@ pub enum Outcome {
 /// What an owner is told: plain data, free to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedBlock {
+    /// The number of the resource, as its handle says it.
+    pub resource: u32,
     /// The granules that failed.
     pub granules: Granules,
     /// The block they lie in, if one is known.
@@ -118,6 +120,7 @@ struct Entry {
 /// let owners = Owners::new();
 /// let guest = owners.register(Arc::new(Guest))?;
 /// let failed = FailedBlock {
+///     resource: 0,
 ///     granules: Granules::new(Granule(4), Granule(4)).unwrap(),
 ///     block: None,
 ///     kind: FailureKind::Injected,

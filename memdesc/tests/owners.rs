@@ -15,6 +15,7 @@ impl<F: Fn(&FailedBlock) -> Outcome + Send + Sync> Owner for With<F> {
 
 fn failed() -> FailedBlock {
     FailedBlock {
+        resource: 0,
         granules: Granules::new(Granule(1), Granule(1)).unwrap(),
         block: None,
         kind: FailureKind::Injected,

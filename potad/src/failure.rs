@@ -200,6 +200,7 @@ impl State {
             }
         };
         let failed = FailedBlock {
+            resource: self.id,
             granules: Block::containing(at, Order::ZERO).granules(),
             block,
             kind,

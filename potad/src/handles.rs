@@ -15,43 +15,51 @@ use memdesc::{Block as Place, Granule, Granules, Order};
 
 /// A block without a word: on failure the resource's own owner hears of it.
 ///
-/// Freed by [`Zone::free_bare`](crate::Zone::free_bare) or
+/// 16 bytes; freed by [`Zone::free_bare`](crate::Zone::free_bare) or
 /// [`Hand::free_bare`](crate::Hand::free_bare).
 #[derive(PartialEq, Eq, Hash)]
 #[must_use = "dropping it leaks the granules: free it"]
 pub struct BareBlock {
-    pub(crate) block: Place,
+    /// The block in 8 bytes, so that the handle travels in two registers.
+    code: u64,
     pub(crate) zone: u32,
 }
 
 impl BareBlock {
+    #[inline(always)]
+    pub(crate) fn new(block: Place, zone: u32) -> Self {
+        Self { code: block.encode(), zone }
+    }
+
+    /// The geometry block, as plain data.
+    #[inline(always)]
+    pub fn block(&self) -> Place {
+        let order = Order::alignment_of(self.code);
+        // As `Place::decode`, of what is never 0.
+        Place::containing(Granule((self.code - order.granules()) >> 1), order)
+    }
+
     /// The first granule.
     #[inline]
     pub fn base(&self) -> Granule {
-        self.block.base()
+        self.block().base()
     }
 
     /// The order.
     #[inline]
     pub fn order(&self) -> Order {
-        self.block.order()
+        self.block().order()
     }
 
     /// The granules, inclusive.
     pub fn granules(&self) -> Granules {
-        self.block.granules()
-    }
-
-    /// The geometry block, as plain data.
-    #[inline]
-    pub fn block(&self) -> Place {
-        self.block
+        self.block().granules()
     }
 }
 
 impl fmt::Debug for BareBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bare({:?})", self.block)
+        write!(f, "bare({:?})", self.block())
     }
 }
 

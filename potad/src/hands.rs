@@ -48,7 +48,7 @@ impl Hand {
     }
 
     /// As [`Zone::alloc_bare`].
-    #[inline]
+    #[inline(always)]
     pub fn alloc_bare(&mut self, order: Order) -> Result<BareBlock, Error> {
         let state = self.zone.state();
         if let Some(block) = self.slot.take_hot(&state.stock, order) {
@@ -65,12 +65,12 @@ impl Hand {
     }
 
     /// As [`Zone::free_bare`].
-    #[inline]
+    #[inline(always)]
     pub fn free_bare(&mut self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
         let state = self.zone.state();
         if block.zone == state.id
-            && !state.stock.is_suspect(block.block)
-            && self.slot.give_hot(&state.stock, block.block)
+            && !state.stock.is_suspect(block.block())
+            && self.slot.give_hot(&state.stock, block.block())
         {
             return Ok(());
         }
@@ -85,7 +85,7 @@ impl Hand {
             return Err(Refused { given: block, why });
         }
         let _inside = state.gate.enter(&self.slot);
-        state.give(&self.slot, block.block).map_err(|why| Refused { given: block, why })
+        state.give(&self.slot, block.block()).map_err(|why| Refused { given: block, why })
     }
 
     /// As [`Zone::alloc_raw`].

@@ -182,7 +182,7 @@ impl Zone {
             return Err(Refused { given: block, why });
         }
         let state = self.state();
-        let place = block.block;
+        let place = block.block();
         state.with_slot(|slot| state.give(slot, place)).map_err(|why| Refused { given: block, why })
     }
 
@@ -241,8 +241,8 @@ impl Zone {
     /// block's word, and refuses where there is none.
     #[inline]
     pub fn raw_at(&self, base: Granule, order: Order) -> Result<RawBlock, Error> {
-        let BareBlock { block, zone } = self.bare_at(base, order)?;
-        Ok(RawBlock { block, zone })
+        let bare = self.bare_at(base, order)?;
+        Ok(RawBlock { block: bare.block(), zone: bare.zone })
     }
 
     /// Splits a live typed block: the lower half keeps the descriptor, the
@@ -302,7 +302,7 @@ impl Zone {
         if let Err(why) = self.check_zone(block.zone) {
             return Err(Refused { given: block, why });
         }
-        match self.state().ensure_halves(block.block) {
+        match self.state().ensure_halves(block.block()) {
             Ok((lower, upper)) => Ok((self.state().bare(lower), self.state().bare(upper))),
             Err(why) => Err(Refused { given: block, why }),
         }
@@ -402,7 +402,7 @@ impl Zone {
 
 impl State {
     pub(crate) fn bare(&self, block: Place) -> BareBlock {
-        BareBlock { block, zone: self.id }
+        BareBlock::new(block, self.id)
     }
 
     /// The halves of a live block, once the words that their frees will touch

@@ -88,8 +88,11 @@ impl Slot {
     pub(crate) fn give_hot(&self, stock: &Stock, block: Block) -> bool {
         let place = block.place();
         let Some(_inside) = self.enter() else { return false };
+        if block.order().get() > CLAIMED_ORDERS && self.is_warm(place.level, place.word) {
+            return stock.forest.give_warm(place);
+        }
         if place.level != 0 {
-            return self.is_warm(place.level, place.word) && stock.forest.give_warm(place);
+            return false;
         }
         let Some(held) = self.held().find(|held| held.is_of(place.word)) else { return false };
         let mask = held.mask();
