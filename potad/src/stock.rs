@@ -12,6 +12,7 @@ use crate::error::OutOfMemory;
 use crate::forest::{Avoid, Forest, Taken, lowest_run, word_of};
 use crate::poison::PoisonSet;
 use crate::reported::Reported;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, OnceSlot, Order};
 
 /// What a zone has to lend, and what is known about it.
@@ -74,17 +75,24 @@ impl Stock {
         self.poison.is_suspect(block)
     }
 
-    /// The word of level 0 with the most free bits, among those of the first
-    /// line at or after `near` that has one with a run of `run`; looks into at
-    /// most `budget` lines.
-    pub(crate) fn fullest_word(
-        &self,
-        near: Granule,
-        run: u32,
-        line: u64,
-        budget: u32,
-    ) -> Option<u64> {
+    /// A word of level 0 with a run of `run`: the one with the most free bits
+    /// of the first line, at or after `near`, that has one. Looks along the
+    /// chunk first, then by the summaries into at most `budget` lines.
+    pub(crate) fn fullest_word(&self, near: Granule, run: u32, budget: u32) -> Option<u64> {
         let start = word_of(0, near);
+        self.fullest_ahead(start, run).or_else(|| self.fullest_found(start, run, budget))
+    }
+
+    /// Along the chunk: the words are neighbours in memory.
+    #[inline]
+    fn fullest_ahead(&self, start: u64, run: u32) -> Option<u64> {
+        let first = start & !(LINE as u64 - 1);
+        let words = self.forest.words_ahead(first)?;
+        let lines = words.chunks_exact(LINE).take(LINES_AHEAD);
+        (first..).step_by(LINE).zip(lines).find_map(|(first, line)| fullest(first, line, run))
+    }
+
+    fn fullest_found(&self, start: u64, run: u32, budget: u32) -> Option<u64> {
         let (mut from, mut wrapped) = (start, false);
         for _ in 0..budget {
             let Some(word) = self.forest.next_nonzero(0, from) else {
@@ -94,16 +102,31 @@ impl Stock {
                 (from, wrapped) = (0, true);
                 continue;
             };
-            let first = word & !(line - 1);
-            let fullest = (first..first + line)
-                .map(|word| (self.forest.load(0, word), word))
-                .filter(|&(free, _)| lowest_run(free, run).is_some())
-                .max_by_key(|(free, _)| free.count_ones());
-            if let Some((_, word)) = fullest {
-                return Some(word);
+            let first = word & !(LINE as u64 - 1);
+            let line = self.forest.words_ahead(first).and_then(|words| words.get(..LINE));
+            if let Some(found) = line.and_then(|line| fullest(first, line, run)) {
+                return Some(found);
             }
-            from = first + line;
+            from = first + LINE as u64;
         }
         None
     }
+}
+
+/// Words per cache line.
+const LINE: usize = if cfg!(loom) { 4 } else { 8 };
+
+/// Lines that a refill looks along before it asks the summaries.
+const LINES_AHEAD: usize = 2;
+
+/// Of the words of a line, the one with the most free bits that has a run.
+#[inline]
+fn fullest(first: u64, line: &[AtomicU64], run: u32) -> Option<u64> {
+    (first..)
+        .zip(line)
+        // Relaxed: the claim that follows looks again.
+        .map(|(word, free)| (free.load(Ordering::Relaxed), word))
+        .filter(|&(free, _)| lowest_run(free, run).is_some())
+        .max_by_key(|(free, _)| free.count_ones())
+        .map(|(_, word)| word)
 }

@@ -51,6 +51,8 @@ trait Node: Sized {
 
     fn fresh() -> Option<alloc::boxed::Box<Self>>;
     fn get(&self, index: u64) -> Option<&AtomicU64>;
+    /// The word and those after it in the same chunk.
+    fn ahead(&self, index: u64) -> Option<&[AtomicU64]>;
     fn install(&self, index: u64) -> Option<&AtomicU64>;
     fn bytes(&self) -> usize;
     /// Visits the present words of `first..=last`; this node's start at `base`.
@@ -67,6 +69,11 @@ impl Node for Chunk {
     #[inline(always)]
     fn get(&self, index: u64) -> Option<&AtomicU64> {
         Some(&self[index as usize % FAN])
+    }
+
+    #[inline]
+    fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
+        Some(&self[index as usize % FAN..])
     }
 
     fn install(&self, index: u64) -> Option<&AtomicU64> {
@@ -96,6 +103,11 @@ impl<N: Node> Node for Table<N> {
     #[inline(always)]
     fn get(&self, index: u64) -> Option<&AtomicU64> {
         self[(index >> N::REACH) as usize % FAN].get()?.get(index)
+    }
+
+    #[inline]
+    fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
+        self[(index >> N::REACH) as usize % FAN].get()?.ahead(index)
     }
 
     fn install(&self, index: u64) -> Option<&AtomicU64> {
@@ -166,6 +178,12 @@ impl Words {
 
     fn get_far(&self, index: u64) -> Option<&AtomicU64> {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.get(index)), None)
+    }
+
+    /// The word and those that follow it in memory, as far as its chunk goes.
+    #[inline]
+    pub(crate) fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
+        root!(self, index, |root, N| root.get().and_then(|node: &N| node.ahead(index)), None)
     }
 
     /// The word's value; 0 where it is absent.

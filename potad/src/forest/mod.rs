@@ -107,6 +107,11 @@ impl Forest {
         self.words(level).get(word)
     }
 
+    /// Words of level 0 from `word` on, as far as they lie side by side.
+    pub(crate) fn words_ahead(&self, word: u64) -> Option<&[AtomicU64]> {
+        self.words(0).ahead(word)
+    }
+
     /// A free word's value; 0 where it is absent.
     #[inline]
     pub(crate) fn load(&self, level: u32, word: u64) -> u64 {

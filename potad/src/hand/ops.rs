@@ -24,7 +24,7 @@
 //! | orders 3-63 in a warm word; free into it | 1 each |
 //! | free elsewhere | 1 per word touched, 1 more per 64 for the parent |
 
-use super::slot::{Held, Slot};
+use super::slot::{Held, PENDING, Slot};
 use crate::error::OutOfMemory;
 use crate::forest::{AlreadyFree, Taken, block_of, lowest_run};
 use crate::stock::Stock;
@@ -35,11 +35,8 @@ use smallvec::SmallVec;
 /// The largest order that claims serve.
 const CLAIMED_ORDERS: u32 = 2;
 
-/// Words that a refill looks into before it takes a whole one.
-const REFILL_BUDGET: u32 = 64;
-
-/// Words per cache line: a refill takes the fullest of a line.
-const LINE: u64 = 8;
+/// Lines that a refill looks into before it takes a whole word.
+const REFILL_BUDGET: u32 = 16;
 
 impl Slot {
     /// Takes a block, if the hand or the forest has one.
@@ -94,7 +91,7 @@ impl Slot {
         if place.level != 0 {
             return false;
         }
-        let Some(held) = self.held().find(|held| held.is_of(place.word)) else { return false };
+        let Some(held) = self.held_of(place.word) else { return false };
         let mask = held.mask();
         held.set_mask(mask | place.mask);
         if mask & place.mask != 0 {
@@ -190,6 +187,9 @@ impl Slot {
         if let Some((word, mask)) = victim.release() {
             self.give_up(stock, word, mask);
         }
+        if self.claim_pending(victim, order) {
+            return Ok(true);
+        }
         if self.claim_broken(stock, victim, order) {
             return Ok(true);
         }
@@ -216,11 +216,24 @@ impl Slot {
         Ok(true)
     }
 
+    /// Turns the pending word that was opened last into a claim, if it fits.
+    fn claim_pending(&self, victim: &Held, order: Order) -> bool {
+        let Some(last) = self.pending_words().checked_sub(1) else { return false };
+        let pending = &self.pending[last];
+        if lowest_run(pending.mask(), order.run()).is_none() {
+            return false;
+        }
+        victim.set(pending.word(), pending.mask());
+        let _moved = pending.release();
+        self.set_pending_words(last);
+        true
+    }
+
     /// Claims the fullest word of the first line, from `near` on, that has one
     /// that fits.
     fn claim_broken(&self, stock: &Stock, victim: &Held, order: Order) -> bool {
         let near = Granule(self.near.load(Ordering::Relaxed));
-        let Some(word) = stock.fullest_word(near, order.run(), LINE, REFILL_BUDGET) else {
+        let Some(word) = stock.fullest_word(near, order.run(), REFILL_BUDGET) else {
             return false;
         };
         let mask = stock.forest.claim_word(0, word);
@@ -248,7 +261,7 @@ impl Slot {
         if place.level != 0 {
             return stock.forest.give(place, |level, word| self.is_warm(level, word));
         }
-        if let Some(held) = self.held().find(|held| held.is_of(place.word)) {
+        if let Some(held) = self.held_of(place.word) {
             let mask = held.mask();
             if mask & place.mask != 0 {
                 return Err(AlreadyFree);
@@ -267,11 +280,23 @@ impl Slot {
         if stock.forest.load(0, place.word) & place.mask != 0 {
             return Err(AlreadyFree);
         }
-        if let Some((word, mask)) = self.pending.release() {
+        let mut words = self.pending_words();
+        if words == PENDING {
+            self.give_pending(stock);
+            words = 0;
+        }
+        self.pending[words].set(place.word, place.mask);
+        self.set_pending_words(words + 1);
+        Ok(())
+    }
+
+    /// Gives the pending words. The look at each word when it was opened has
+    /// brought its line near meanwhile: the misses overlap.
+    fn give_pending(&self, stock: &Stock) {
+        self.set_pending_words(0);
+        for (word, mask) in self.pending.iter().filter_map(Held::release) {
             self.give_up(stock, word, mask);
         }
-        self.pending.set(place.word, place.mask);
-        Ok(())
     }
 
     /// Gives bits that the hand owns back to the forest.
@@ -288,10 +313,9 @@ impl Slot {
                 stock.forest.merge(level, word);
             }
         }
-        for held in self.held() {
-            if let Some((word, mask)) = held.release() {
-                self.give_up(stock, word, mask);
-            }
+        self.give_pending(stock);
+        for (word, mask) in self.claims.iter().filter_map(Held::release) {
+            self.give_up(stock, word, mask);
         }
     }
 }

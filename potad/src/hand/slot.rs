@@ -6,7 +6,7 @@
 //!  busy     1: the owner is inside a bracket; 0: it is not
 //!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
 //!  claim 1  word 0x42  mask 1111..
-//!  pending  word 0x97  mask 0100..   frees to one word elsewhere, not yet given
+//!  pending  word 0x97  mask 0100..   frees to a few words elsewhere, not yet given
 //!  warm[l]  word                     of level l: not merged while it is ours
 //!  closed   0                        written by whoever reaches in
 //! ```
@@ -47,9 +47,13 @@ use memdesc::{Block, Granule, LEVELS, ORDERS_PER_LEVEL, Order};
 /// Claimed words of a hand.
 pub(crate) const CLAIMS: usize = 2;
 
+/// Words of pending frees of a hand: given together, so that their cache misses
+/// overlap.
+pub(crate) const PENDING: usize = if cfg!(loom) { 1 } else { 8 };
+
 /// Granules that one hand can hold away from everybody else: its claims and
-/// its pending word.
-pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS as u64 + 1);
+/// its pending words.
+pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING) as u64;
 
 /// No word.
 const NONE: u64 = u64::MAX;
@@ -137,7 +141,9 @@ pub(crate) struct Slot {
     // Written by the owner, in every operation.
     busy: AtomicU64,
     pub(crate) claims: [Held; CLAIMS],
-    pub(crate) pending: Held,
+    /// Those below `pending_words` are in use.
+    pub(crate) pending: [Held; PENDING],
+    pending_words: AtomicU64,
     // Written by the owner when it moves on.
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
@@ -156,7 +162,8 @@ impl Slot {
         Self {
             busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
-            pending: Held::empty(),
+            pending: core::array::from_fn(|_| Held::empty()),
+            pending_words: AtomicU64::new(0),
             near: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             closed: Line(AtomicU64::new(0)),
@@ -223,7 +230,26 @@ impl Slot {
 
     /// The masks, with their words.
     pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
-        self.claims.iter().chain(core::iter::once(&self.pending))
+        self.claims.iter().chain(&self.pending)
+    }
+
+    /// The pending words in use.
+    #[inline(always)]
+    pub(crate) fn pending_words(&self) -> usize {
+        self.pending_words.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn set_pending_words(&self, words: usize) {
+        self.pending_words.store(words as u64, Ordering::Relaxed);
+    }
+
+    /// Where a free into `word` goes by a plain operation: a claim of it, or
+    /// the pending word that was opened last.
+    #[inline(always)]
+    pub(crate) fn held_of(&self, word: u64) -> Option<&Held> {
+        let last = self.pending_words().wrapping_sub(1);
+        let claim = self.claims.iter().find(|claim| claim.is_of(word));
+        claim.or_else(|| self.pending.get(last).filter(|pending| pending.is_of(word)))
     }
 
     /// Whether some granule of `block` is held here.
