@@ -89,3 +89,8 @@ pub use run::Align;
 pub use stats::Stats;
 pub use typed::{Block, Found, Locked, Ref};
 pub use zone::{Split, Zone};
+
+/// The README's example, compiled and run with the doctests of the workspace.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
