@@ -20,7 +20,7 @@
 //! writes after it was installed. A table is 4 KiB.
 
 use alloc::boxed::Box;
-use memdesc::{AtomicWord, OnceSlot, zeroed_array};
+use memdesc::{AtomicWord, Lines, OnceSlot};
 
 /// Index bits that one table resolves. Models make do with smaller ones.
 const BITS: u32 = if cfg!(loom) { 6 } else { 9 };
@@ -30,11 +30,11 @@ const DEPTHS: u32 = 5;
 /// Words that stand side by side: the places of one word of the geometry.
 pub(crate) type Group = [AtomicWord; 64];
 
-type Leaf = [AtomicWord; FAN];
-type Table1 = [OnceSlot<Leaf>; FAN];
-type Table2 = [OnceSlot<Table1>; FAN];
-type Table3 = [OnceSlot<Table2>; FAN];
-type Table4 = [OnceSlot<Table3>; FAN];
+type Leaf = Lines<AtomicWord, FAN>;
+type Table1 = Lines<OnceSlot<Leaf>, FAN>;
+type Table2 = Lines<OnceSlot<Table1>, FAN>;
+type Table3 = Lines<OnceSlot<Table2>, FAN>;
+type Table4 = Lines<OnceSlot<Table3>, FAN>;
 
 /// A sparse array of words; all empty at first. One root per depth.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Table for Leaf {
     const REACH: u32 = BITS;
 
     fn make() -> Option<Box<Self>> {
-        zeroed_array()
+        Self::zeroed()
     }
 
     #[inline]
@@ -85,14 +85,11 @@ impl Table for Leaf {
     }
 }
 
-impl<C: Table> Table for [OnceSlot<C>; FAN]
-where
-    OnceSlot<C>: memdesc::Zeroed,
-{
+impl<C: Table> Table for Lines<OnceSlot<C>, FAN> {
     const REACH: u32 = BITS + C::REACH;
 
     fn make() -> Option<Box<Self>> {
-        zeroed_array()
+        Self::zeroed()
     }
 
     #[inline]

@@ -55,4 +55,4 @@ pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use reclaim::{Guard, pin};
 pub use refs::{ErasedRef, Ref};
 pub use word::{AtomicWord, Word, WordKind};
-pub use zeroed::{Zeroed, try_box, zeroed_array};
+pub use zeroed::{Lines, Zeroed, try_box, zeroed_array};

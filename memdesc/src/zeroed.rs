@@ -78,3 +78,47 @@ pub fn try_box<T>(value: T) -> Option<Box<T>> {
     // written just above.
     Some(unsafe { Box::from_raw(fresh) })
 }
+
+/// An array that starts on a cache line, so that eight words at a multiple of
+/// eight are one line.
+///
+/// ```
+/// use potad_memdesc::Lines;
+/// use potad_memdesc::sync::atomic::{AtomicU64, Ordering};
+///
+/// let words = Lines::<AtomicU64, 512>::zeroed().unwrap();
+/// assert!(std::ptr::from_ref(&words[8]).addr().is_multiple_of(64));
+/// assert_eq!(words[511].load(Ordering::Relaxed), 0);
+/// ```
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Lines<T, const N: usize>([T; N]);
+
+impl<T, const N: usize> core::ops::Deref for Lines<T, N> {
+    type Target = [T; N];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T; N] {
+        &self.0
+    }
+}
+
+impl<T: Zeroed, const N: usize> Default for Lines<T, N> {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| T::default()))
+    }
+}
+
+// SAFETY: an array of values for which zero bytes are a value, and padding.
+unsafe impl<T: Zeroed, const N: usize> Zeroed for Lines<T, N> {}
+
+impl<T: Zeroed, const N: usize> Lines<T, N> {
+    /// A zeroed one, or `None` when memory is out.
+    pub fn zeroed() -> Option<Box<Self>> {
+        let one = zeroed_array::<Self, 1>()?;
+        // One element and its array are the same bytes.
+        let raw = Box::into_raw(one).cast::<Self>();
+        // SAFETY: a box of an array of one has the layout of a box of the one.
+        Some(unsafe { Box::from_raw(raw) })
+    }
+}

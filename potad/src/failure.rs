@@ -171,8 +171,9 @@ impl Zone {
 impl State {
     fn fail_granule(&self, at: Granule, kind: FailureKind, report: &mut FailureReport) {
         report.granules += 1;
-        // Out of memory for the tables that a carve needs: the enclosing block
-        // is then kept whole when it comes back (see `give_around_poison`).
+        // Out of memory for the tables that a carve needs, a free granule stays
+        // where it is: pending, and kept once it has been handed out and is
+        // given back with its neighbours' words present.
         let _carvable = self.ensure_carve(at);
         if !self.stock.poison.insert(at) {
             return;
@@ -236,6 +237,7 @@ impl State {
         let one = Block::containing(at, Order::ZERO);
         let carved = closed.slots().any(|slot| slot.carve(one));
         if carved || matches!(self.stock.forest.take_exact(one), Ok(Taken::Block(_))) {
+            self.stock.on_take(one);
             self.quarantine(at);
             return Where::Quarantined;
         }

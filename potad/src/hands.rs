@@ -68,10 +68,7 @@ impl Hand {
     #[inline(always)]
     pub fn free_bare(&mut self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
         let state = self.zone.state();
-        if block.zone == state.id
-            && !state.stock.is_suspect(block.block())
-            && self.slot.give_hot(&state.stock, block.block())
-        {
+        if block.zone == state.id && self.slot.give_hot(&state.stock, block.block()) {
             return Ok(());
         }
         self.free_bare_slow(block)

@@ -128,7 +128,14 @@ impl Zone {
         let given = state.with_slot(|slot| {
             // Absent only where memory for the node was out.
             let _word = state.tree.clear_immediate(block);
-            state.give(slot, block)
+            if state.stock.is_suspect(block) {
+                return state.give(slot, block);
+            }
+            // Past the hand: what it held would be handed out with the bits
+            // still set.
+            let given =
+                state.stock.forest.give(block.place(), |level, word| slot.is_warm(level, word));
+            given.map_err(|_| Error::DoubleFree { asked: block.granules() })
         });
         debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
         Ok(())

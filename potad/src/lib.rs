@@ -39,7 +39,8 @@
 //! Any thread, any time. A hot pair through a [`Hand`] makes no atomic
 //! read-modify-write; any order above 2 makes one to take and one to give, on
 //! one line. *Exhausted* is said only after every hand was looked into while
-//! nothing was in transit. Freeing allocates nothing.
+//! nothing was in transit. Freeing needs no table of ours; only the epoch queues
+//! what was typed.
 //!
 //! The theory is in `docs/theory.md` of the repository.
 #![no_std]

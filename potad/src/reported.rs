@@ -13,8 +13,8 @@
 //!
 //! # What always holds
 //!
-//! A set bit implies that the report granule was wholly free since the bit was
-//! set: the reporter sets it while it owns the block, and whoever takes bits of
+//! A reported or zeroed bit implies that the report granule was wholly free since
+//! the bit was set: the reporter sets it while it owns the block, and whoever takes bits of
 //! it from the shared forest clears it before the block is used. Splits and
 //! merges do not touch it, and it never keeps a merge from happening.
 //!

@@ -184,11 +184,12 @@ impl State {
     /// One of the shared slots, locked.
     fn shared_slot(&self) -> MutexGuard<'_, Arc<Slot>> {
         let start = self.next_shared.load(Ordering::Relaxed);
-        let free = (0..SHARED).find_map(|step| self.shared[(start + step) % SHARED].try_lock());
+        let mut slots = self.shared.iter().cycle().skip(start & (SHARED - 1)).take(SHARED);
+        let free = slots.find_map(Mutex::try_lock);
         free.unwrap_or_else(|| {
             // Spread the waiters; the number orders nothing.
             let next = self.next_shared.fetch_add(1, Ordering::Relaxed);
-            self.shared[next % SHARED].lock()
+            self.shared[next & (SHARED - 1)].lock()
         })
     }
 
@@ -267,7 +268,7 @@ impl State {
         self.take_with(&slot, order, then)
     }
 
-    /// Where a new hand starts to search: a different word for each.
+    /// Where a new hand starts to search: the first span.
     pub(crate) fn next_start(&self) -> u64 {
         let spans = self.spans.lock();
         spans.iter().next().map_or(0, |span| span.first().0)

@@ -24,7 +24,7 @@
 
 use crate::error::OutOfMemory;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{OnceSlot, zeroed_array};
+use memdesc::{Lines, OnceSlot};
 
 /// Bits of the index that one table or chunk resolves.
 #[cfg(not(loom))]
@@ -35,8 +35,8 @@ const BITS: u32 = 2;
 
 const FAN: usize = 1 << BITS;
 
-type Chunk = [AtomicU64; FAN];
-type Table<N> = [OnceSlot<N>; FAN];
+type Chunk = Lines<AtomicU64, FAN>;
+type Table<N> = Lines<OnceSlot<N>, FAN>;
 type T1 = Table<Chunk>;
 type T2 = Table<T1>;
 type T3 = Table<T2>;
@@ -63,7 +63,7 @@ impl Node for Chunk {
     const REACH: u32 = BITS;
 
     fn fresh() -> Option<alloc::boxed::Box<Self>> {
-        zeroed_array()
+        Self::zeroed()
     }
 
     #[inline(always)]
@@ -85,7 +85,7 @@ impl Node for Chunk {
     }
 
     fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
-        for (index, word) in (base..).zip(self) {
+        for (index, word) in (base..).zip(self.iter()) {
             if (first..=last).contains(&index) {
                 visitor(index, word);
             }
@@ -97,7 +97,7 @@ impl<N: Node> Node for Table<N> {
     const REACH: u32 = BITS + N::REACH;
 
     fn fresh() -> Option<alloc::boxed::Box<Self>> {
-        zeroed_array()
+        Self::zeroed()
     }
 
     #[inline(always)]
@@ -120,7 +120,7 @@ impl<N: Node> Node for Table<N> {
     }
 
     fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
-        for (child, slot) in (0..).zip(self) {
+        for (child, slot) in (0..).zip(self.iter()) {
             let start = base + (child << N::REACH);
             let end = start + ((1 << N::REACH) - 1);
             if let Some(below) = slot.get().filter(|_| start <= last && first <= end) {

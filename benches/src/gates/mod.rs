@@ -24,6 +24,7 @@
 //! generic over the subject, so that peers can be columns.
 
 mod count;
+mod describe;
 mod floor;
 mod group;
 mod rows;

@@ -5,6 +5,7 @@
 //! flavour of the allocator, put the adapter's type in `subject::ours`.
 
 use super::count::Counted;
+use super::describe;
 use super::group::Group;
 
 /// What a figure is in.
@@ -128,6 +129,11 @@ impl Row {
         self
     }
 
+    const fn own(mut self, measure: fn() -> Option<f64>) -> Self {
+        self.source = Source::Own(measure);
+        self
+    }
+
     const fn counting(mut self, what: Counted) -> Self {
         self.source = Source::Counted(what);
         self.counted()
@@ -174,12 +180,18 @@ const COUNTED: &[Row] = &[
     Row::new("refill of 64 granules: RMWs", 2.0, Unit::Rmws)
         .counting(Counted::RefillRmws)
         .setup("8 GiB of 4 KiB, bare, large blocks broken"),
-    Row::new("publish and clear, every order: RMWs", 0.0, Unit::Rmws).counted(),
-    Row::new("publish and clear, every order: lines written", 4.0, Unit::Lines).counted(),
-    Row::new("publish and clear, orders 6n to 6n+3: lines written", 1.0, Unit::Lines).counted(),
-    Row::new("peek: RMWs", 0.0, Unit::Rmws).counted(),
-    Row::new("peek: lines written", 0.0, Unit::Lines).counted(),
-    Row::new("get and put: RMWs", 2.0, Unit::Rmws).counted(),
+    Row::new("publish and clear, every order: RMWs", 0.0, Unit::Rmws)
+        .counted()
+        .own(describe::publish_rmws),
+    Row::new("publish and clear, every order: lines written", 4.0, Unit::Lines)
+        .counted()
+        .own(describe::publish_lines),
+    Row::new("publish and clear, orders 6n to 6n+3: lines written", 1.0, Unit::Lines)
+        .counted()
+        .own(describe::publish_lines_small),
+    Row::new("peek: RMWs", 0.0, Unit::Rmws).counted().own(describe::peek_rmws),
+    Row::new("peek: lines written", 0.0, Unit::Lines).counted().own(describe::peek_lines),
+    Row::new("get and put: RMWs", 2.0, Unit::Rmws).counted().own(describe::get_put_rmws),
     Row::new("slowest allocator call while reporting: steps", 64.0, Unit::Steps)
         .counted()
         .setup("recording back end; the bound is to be stated with the figure"),

@@ -70,7 +70,9 @@ impl Session {
         let mut gathered: Vec<Gathered> = Vec::new();
         let mut own = Vec::new();
         for row in rows {
-            if let Source::Own(measure) = row.source {
+            if let Source::Own(measure) = row.source
+                && !row.counted
+            {
                 own.push(Own { measure, name: row.name, samples: Vec::new() });
             }
             let Source::Group(flavour, group, _) = row.source else {
@@ -134,10 +136,16 @@ impl Session {
         };
         let counter: &mut dyn Counter = &mut *counter;
         for row in rows {
-            let Source::Counted(what) = row.source else {
-                continue;
+            let value = match row.source {
+                Source::Counted(what) => {
+                    what.run::<ours::Main>(counter).map_err(|error| error.to_string())
+                }
+                Source::Own(count) if row.counted => match count() {
+                    Some(value) => Ok(value),
+                    None => continue,
+                },
+                _ => continue,
             };
-            let value = what.run::<ours::Main>(counter).map_err(|error| error.to_string());
             self.counted.push((row.name, value));
         }
     }
@@ -165,20 +173,22 @@ impl Session {
         let mut measured = Measured::not_yet(*row);
         match row.source {
             Source::NotYet => {}
-            Source::Own(_) => {
+            Source::Own(_) if !row.counted => {
                 let own = self.own.iter().find(|own| own.name == row.name);
                 let samples = own.map_or(&[][..], |own| &own.samples);
                 measured.judge(judge(&in_unit(samples, row.unit), least, row.gate, row.bound));
             }
-            Source::Counted(_) => match self.counted.iter().find(|counted| counted.0 == row.name) {
-                Some((_, Ok(value))) => {
-                    let met = row.bound.is_met(*value, row.gate);
-                    let verdict = if met { Verdict::Met } else { Verdict::Missed };
-                    measured.judge((Some(*value), verdict));
+            Source::Counted(_) | Source::Own(_) => {
+                match self.counted.iter().find(|counted| counted.0 == row.name) {
+                    Some((_, Ok(value))) => {
+                        let met = row.bound.is_met(*value, row.gate);
+                        let verdict = if met { Verdict::Met } else { Verdict::Missed };
+                        measured.judge((Some(*value), verdict));
+                    }
+                    Some((_, Err(refusal))) => measured.refusal = Some(refusal.clone()),
+                    None => {}
                 }
-                Some((_, Err(refusal))) => measured.refusal = Some(refusal.clone()),
-                None => {}
-            },
+            }
             Source::Group(flavour, group, figure) => {
                 let is_it = |known: &&Gathered| (known.flavour, known.group) == (flavour, group);
                 if let Some(gathered) = self.gathered.iter().find(is_it) {

@@ -85,6 +85,11 @@ impl Slot {
     pub(crate) fn give_hot(&self, stock: &Stock, block: Block) -> bool {
         let place = block.place();
         let Some(_inside) = self.enter() else { return false };
+        // Inside the bracket: a failure reported before it is seen here, one
+        // reported after it finds the granule where we are about to put it.
+        if stock.is_suspect(block) && !memdesc::seeded!("freed without looking at the poison") {
+            return false;
+        }
         if block.order().get() > CLAIMED_ORDERS && self.is_warm(place.level, place.word) {
             return stock.forest.give_warm(place);
         }
@@ -278,6 +283,9 @@ impl Slot {
             return stock.forest.give(place, |level, word| self.is_warm(level, word));
         }
         if stock.forest.load(0, place.word) & place.mask != 0 {
+            return Err(AlreadyFree);
+        }
+        if self.held().any(|held| held.is_of(place.word) && held.mask() & place.mask != 0) {
             return Err(AlreadyFree);
         }
         let mut words = self.pending_words();

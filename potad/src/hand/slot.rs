@@ -176,7 +176,7 @@ impl Slot {
         debug_assert_eq!(self.busy.load(Ordering::Relaxed), 0, "a bracket inside a bracket");
         self.busy.store(1, Ordering::Relaxed);
         if !memdesc::seeded!("bracket without a barrier") {
-            // Pairs with the heavy barrier in `the closer.
+            // Pairs with the closer's heavy barrier.
             barrier::light();
         }
         let inside = Inside { slot: self };
