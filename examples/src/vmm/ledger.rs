@@ -19,19 +19,11 @@ use potad::memdesc::sync::{Arc, Mutex};
 use potad::memdesc::{Block, FailedBlock, Granule, Outcome, Owner};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One failed granule.
-#[derive(Clone, Copy, Debug)]
-struct Failure {
-    /// How many reports were complete before this one was; `None` while it is
-    /// under way.
-    done: Option<u64>,
-    /// potad says that an owner was told.
-    notified: bool,
-}
-
 #[derive(Debug, Default)]
 struct Maps {
-    failed: BTreeMap<u64, Failure>,
+    /// Of each failed granule, how many reports were complete before its own
+    /// was; `None` while that is under way.
+    failed: BTreeMap<u64, Option<u64>>,
     told: BTreeSet<u64>,
     lost: BTreeSet<u64>,
 }
@@ -54,12 +46,11 @@ pub(super) struct Account {
 impl Ledger {
     /// Notes that a granule is about to fail; `false` if it has already.
     pub(super) fn begin(&self, at: Granule) -> bool {
-        let failure = Failure { done: None, notified: false };
         let mut maps = self.maps.lock();
         if maps.failed.contains_key(&at.0) {
             return false;
         }
-        maps.failed.insert(at.0, failure);
+        maps.failed.insert(at.0, None);
         true
     }
 
@@ -68,7 +59,7 @@ impl Ledger {
         let mut maps = self.maps.lock();
         let done = Some(self.done.load(Ordering::Relaxed));
         let notified = report.is_some_and(|report| report.notified > 0);
-        maps.failed.insert(at.0, Failure { done, notified });
+        maps.failed.insert(at.0, done);
         let proved = report.is_some_and(|report| report.notified + report.quarantined == 1);
         if !proved || (notified && !maps.told.contains(&at.0)) {
             maps.lost.insert(at.0);
@@ -90,7 +81,7 @@ impl Ledger {
         }
         let mut maps = self.maps.lock();
         let inside = maps.failed.range(block.base().0..=block.last().0);
-        let known = |failure: &Failure| failure.done.is_some_and(|done| done < before);
+        let known = |failure: &Option<u64>| failure.is_some_and(|done| done < before);
         let lost: Vec<u64> =
             inside.filter(|(_, failure)| known(failure)).map(|(&at, _)| at).collect();
         maps.lost.extend(lost);
