@@ -39,7 +39,7 @@ fn a6_steal_against_take() {
 
 #[test]
 fn a6_closer_meets_the_hands_own_allocation() {
-    model("A6 close || take", 41, a6_steal_against_take);
+    model("A6 close || take", 67, a6_steal_against_take);
 }
 
 #[test]
@@ -71,12 +71,71 @@ fn a6_steal_against_give() {
 
 #[test]
 fn a6_closer_meets_the_hands_own_free() {
-    model("A6 close || give", 41, a6_steal_against_give);
+    model("A6 close || give", 67, a6_steal_against_give);
 }
 
 #[test]
 fn a6_twin_free_meets_a_closer_that_does_not_wait() {
     twin("A6", "closer does not wait", a6_steal_against_give);
+}
+
+/// R8, with hands: a failure meets the free of the granule. It is carved out of
+/// the hand, or kept by the free, and never circulates again.
+fn r8_failure_against_free() {
+    let (ground, front, out) = claimed();
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (front.free(&ground, out), front))
+    };
+    let carved = ground.fail(out.base());
+    let (kept, front) = owner.join().unwrap();
+    assert!(carved != kept, "carved {carved}, kept {kept}");
+    assert!(ground.take_closed(6).is_none(), "it circulates");
+    assert_eq!(ground.free_granules().len(), 63);
+    drop(front);
+}
+
+#[test]
+fn r8_failure_meets_free_into_a_hand() {
+    model("R8 fail || free into a hand", 2_700, r8_failure_against_free);
+}
+
+#[test]
+fn r8_twin_freed_without_a_look() {
+    twin("R8 hand", "freed without looking at the poison", r8_failure_against_free);
+}
+
+/// R7, with hands: a failure meets the allocation of the granule out of the
+/// hand: it is carved out, or the allocation has it, and then the free keeps it.
+fn r7_failure_against_take() {
+    let (ground, front, out) = claimed();
+    let bad = Granule(out.base().0 ^ 1);
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            let taken = front.take(&ground, 0).expect("63 are free, one fails");
+            (taken.base() == bad && front.free(&ground, taken), taken, front)
+        })
+    };
+    let carved = ground.fail(bad);
+    let (kept, taken, front) = owner.join().unwrap();
+    assert!(carved != kept, "carved {carved}, kept {kept}");
+    if taken.base() != bad {
+        front.give(&ground, taken);
+    }
+    front.give(&ground, out);
+    assert!(ground.take_closed(6).is_none(), "it circulates");
+    assert_eq!(ground.free_granules().len(), 63);
+}
+
+#[test]
+fn r7_failure_meets_allocation_out_of_a_hand() {
+    model("R7 fail || take out of a hand", 25_000, r7_failure_against_take);
+}
+
+#[test]
+fn r7_twin_closer_does_not_wait() {
+    twin("R7 hand", "closer does not wait", r7_failure_against_take);
 }
 
 /// A7: two threads each want one of two blocks: nobody is refused, though each

@@ -105,6 +105,16 @@ impl Ground {
         self.take(order)
     }
 
+    /// As a zone takes a failure of one granule: it is in the set first; then,
+    /// with all hands closed, it is carved out if it is free. Returns whether it
+    /// was.
+    pub fn fail(&self, at: Granule) -> bool {
+        self.stock.poison.insert(at);
+        let one = Block::containing(at, Order::ZERO);
+        let closed = self.gate.close();
+        closed.slots().any(|slot| slot.carve(one)) || self.take_exact(one)
+    }
+
     /// As a zone allocates: through the hand, then with all hands closed.
     pub fn alloc(&self, front: &Front, order: u32) -> Option<Block> {
         front.take(self, order).or_else(|| self.take_closed(order))
@@ -120,6 +130,20 @@ impl Front {
             Taken::Block(block) => Some(block),
             Taken::Nothing => None,
         }
+    }
+
+    /// As a hand frees: hot if it can be, else kept if it is poisoned, else
+    /// given. Returns whether it was kept.
+    pub fn free(&self, ground: &Ground, block: Block) -> bool {
+        if self.slot.give_hot(&ground.stock, block) {
+            return false;
+        }
+        let _inside = ground.gate.enter(&self.slot);
+        if ground.stock.poison.first_in(block.granules()).is_some() {
+            return true;
+        }
+        self.slot.give(&ground.stock, block).expect("the model owns what it gives");
+        false
     }
 
     /// Gives a block back through the hand.
