@@ -28,7 +28,7 @@
 //!        + one largest block for each bank that may fail
 //! ```
 //!
-//! The headroom is a quarter of the peak, and at least four of the largest
+//! The headroom is a quarter of the peak, and at least eight of the largest
 //! blocks: where they are few, a small block in each keeps all apart. Where the trace splits large blocks
 //! and frees the pieces it is all of the peak: survivors keep the pieces apart,
 //! and nobody here migrates them.
@@ -233,7 +233,7 @@ impl Dealing {
         let mut plan = self.plan;
         let percent = options.headroom.unwrap_or(if self.has_splits { 100 } else { 25 });
         let headroom = u128::from(plan.peak) * u128::from(percent) / 100;
-        let headroom = headroom.max(4 << plan.largest.get());
+        let headroom = headroom.max(8 << plan.largest.get());
         plan.slack = plan.peak / 16;
         let hands = (options.guests as u64 + OTHER_HANDS) * Hand::HIDDEN_GRANULES;
         let roomy = (plan.peak / 8) >> plan.largest.get();
