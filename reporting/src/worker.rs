@@ -88,7 +88,13 @@ impl<S: ReportSource, D: Report> Worker<S, D> {
     pub fn join(mut self) -> thread::Result<Reporter<S, D>> {
         self.quit();
         match self.thread.take() {
-            Some(thread) => thread.join(),
+            Some(thread) => {
+                let reporter = thread.join();
+                // Meant for the thread, which may have ended before it saw it;
+                // whoever goes on with the reporter starts afresh.
+                self.control.take_cancel();
+                reporter
+            }
             None => unreachable!("only join and drop take the thread, and both are the last"),
         }
     }

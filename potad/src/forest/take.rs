@@ -128,7 +128,7 @@ impl Forest {
                 }
                 return None;
             }
-            let mask = lowest_run(value & !avoided, run)?;
+            let mask = snuggest_run(value & !avoided, run)?;
             if memdesc::seeded!("taken without a compare-exchange") {
                 atomic.store(value & !mask, Ordering::Release);
                 return Some(mask);
@@ -219,22 +219,47 @@ pub(crate) fn block_of(level: u32, word: u64, mask: u64, run: u32) -> Block {
 /// The lowest aligned run of `run` set bits.
 #[inline(always)]
 pub(crate) fn lowest_run(bits: u64, run: u32) -> Option<u64> {
-    if run == 1 {
-        return (bits != 0).then_some(bits & bits.wrapping_neg());
+    let starts = run_starts(bits, run);
+    let first = starts & starts.wrapping_neg();
+    // `run` ones from the lowest on: no overflow, the run is aligned.
+    (starts != 0)
+        .then(|| first.wrapping_shl(run - 1).wrapping_sub(first) | first.wrapping_shl(run - 1))
+}
+
+/// The aligned run of `run` set bits in the smallest wholly free group of the
+/// word, lowest first among equals: larger groups stay whole.
+#[inline]
+pub(super) fn snuggest_run(bits: u64, run: u32) -> Option<u64> {
+    let mut order = run.trailing_zeros() as usize;
+    let mut starts = run_starts(bits, run);
+    if starts == 0 {
+        return None;
     }
-    // After the folds, bit `i` says that `run` bits from `i` on are set;
-    // aligned ones only.
+    // `starts` are of free groups of `1 << order`; `pairs` of those twice as
+    // large. A group that is no half of a pair is what we want.
+    while let Some(&aligned) = ALIGNED.get(order + 1) {
+        let pairs = starts & (starts >> (1 << order)) & aligned;
+        let single = starts & !(pairs | pairs << (1 << order));
+        if single != 0 {
+            starts = single;
+            break;
+        }
+        (starts, order) = (pairs, order + 1);
+    }
+    Some((u64::MAX >> (64 - run)) << starts.trailing_zeros())
+}
+
+/// The first places of the aligned runs of `run` set bits.
+#[inline(always)]
+fn run_starts(bits: u64, run: u32) -> u64 {
+    // After the folds, bit `i` says that `run` bits from `i` on are set.
     let mut fits = bits;
     let mut width = 1;
     while width < run {
         fits &= fits >> width;
         width *= 2;
     }
-    fits &= ALIGNED[run.trailing_zeros() as usize % ALIGNED.len()];
-    let first = fits & fits.wrapping_neg();
-    // `run` ones from the lowest on: no overflow, the run is aligned.
-    (fits != 0)
-        .then(|| first.wrapping_shl(run - 1).wrapping_sub(first) | first.wrapping_shl(run - 1))
+    fits & ALIGNED[run.trailing_zeros() as usize % ALIGNED.len()]
 }
 
 /// Bits at multiples of 1, 2, 4, .. 32.

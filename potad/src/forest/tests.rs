@@ -1,7 +1,7 @@
 //! The forest against a plain array of granules.
 
 use super::*;
-use crate::forest::take::lowest_run;
+use crate::forest::take::{lowest_run, snuggest_run};
 use alloc::vec;
 use alloc::vec::Vec;
 use memdesc::{Block, Granules, Order};
@@ -53,6 +53,28 @@ fn the_lowest_aligned_run_is_found_in_every_word_of_16_bits() {
         }
     }
     assert_eq!(lowest_run(u64::MAX, 32), Some(0xffff_ffff));
+}
+
+#[test]
+fn a_run_comes_out_of_the_smallest_free_group() {
+    for bits in 1..1u64 << 16 {
+        for run in [1u32, 2, 4, 8] {
+            let free = |order: u32, at: u32| {
+                let size = 1u64 << order;
+                let mask = ((1u128 << size) - 1) as u64;
+                bits >> (u64::from(at) / size * size) & mask == mask
+            };
+            // The order of the largest free group around a place.
+            let group = |at: u32| (0..=4).rev().find(|&order| free(order, at));
+            let wanted = run.trailing_zeros();
+            let candidates = (0..64).step_by(run as usize).filter(|&at| free(wanted, at));
+            let expected = candidates.min_by_key(|&at| (group(at), at));
+            let mask = expected.map(|at| ((1u64 << run) - 1) << at);
+            assert_eq!(snuggest_run(bits, run), mask, "{bits:#x} {run}");
+        }
+    }
+    assert_eq!(snuggest_run(u64::MAX, 32), Some(0xffff_ffff));
+    assert_eq!(snuggest_run(u64::MAX << 32 | 1, 1), Some(1));
 }
 
 #[test]
