@@ -9,9 +9,10 @@
 //!
 //! # Lock order
 //!
-//! shared slot, then gate, then one of the leaf locks (spans, runs, poison set,
-//! epoch); a descriptor's lock is never waited for under any of them.
+//! shared slot, then gate, then one of the leaf locks (spans, runs, closing
+//! ranges, poison set, epoch; the poison set's also under that of the ranges); a descriptor's lock is never waited for under any of them.
 
+use crate::closing::{Closing, Kept};
 use crate::error::{Error, OutOfMemory};
 use crate::failure::FailureCounts;
 use crate::forest::{Forest, Taken};
@@ -52,7 +53,9 @@ pub(crate) struct State {
     shared: [Mutex<Arc<Slot>>; SHARED],
     next_shared: AtomicUsize,
     pub(crate) spans: Mutex<Spans>,
-    /// The largest order that a span can hold; grows with hot-adds.
+    /// What is being removed.
+    pub(crate) closing: Closing,
+    /// The largest order that a span can hold; follows hot-adds and hot-removes.
     largest: AtomicU64,
     /// First granule -> last granule of the live runs.
     pub(crate) runs: Mutex<BTreeMap<u64, Granule>>,
@@ -107,6 +110,7 @@ impl State {
             shared,
             next_shared: AtomicUsize::new(0),
             spans: Mutex::new(Spans::default()),
+            closing: Closing::default(),
             largest: AtomicU64::new(0),
             runs: Mutex::new(BTreeMap::new()),
             kinds,
@@ -140,16 +144,26 @@ impl State {
         for block in range.cover() {
             self.stock.forest.ensure_from(block.order().level(), block.base())?;
         }
+        // Granules that failed before their span was removed stay out.
+        for (at, _) in self.stock.poison.in_range(range) {
+            self.ensure_carve(at)?;
+        }
         spans.insert(range);
-        self.largest.store(u64::from(spans.largest_order().get()), Ordering::Relaxed);
+        self.note_largest(&spans);
         drop(spans);
         self.with_slot(|slot| {
             for block in range.cover() {
-                let given = slot.give(&self.stock, block);
+                let given = self.give(slot, block);
                 debug_assert_eq!(given, Ok(()), "{block:?} was never given before");
             }
         });
         Ok(())
+    }
+
+    /// The spans have changed.
+    pub(crate) fn note_largest(&self, spans: &Spans) {
+        // Relaxed: whoever reads the old value asked before the change.
+        self.largest.store(u64::from(spans.largest_order().get()), Ordering::Relaxed);
     }
 
     /// Adds a span of units.
@@ -275,30 +289,35 @@ impl State {
     }
 
     /// Gives a block back through `slot`, inside its bracket; what of it is
-    /// poisoned is kept.
+    /// poisoned, or in a range that is being removed, is kept.
     #[inline]
     pub(crate) fn give(&self, slot: &Slot, block: Block) -> Result<(), Error> {
         if self.stock.is_suspect(block) {
-            return self.give_around_poison(slot, block);
+            return self.give_suspect(slot, block);
         }
         slot.give(&self.stock, block).map_err(|_| Error::DoubleFree { asked: block.granules() })
     }
 
-    /// Gives back the sound parts of a block: one poisoned granule costs at
-    /// most `order` blocks given and one kept.
+    /// Gives back those parts of a block that are to circulate again: one
+    /// poisoned granule, or one end of a closing range, costs at most `order`
+    /// blocks given and one kept.
     #[cold]
-    fn give_around_poison(&self, slot: &Slot, block: Block) -> Result<(), Error> {
-        if self.stock.poison.first_in(block.granules()).is_none() {
-            return slot
-                .give(&self.stock, block)
-                .map_err(|_| Error::DoubleFree { asked: block.granules() });
+    fn give_suspect(&self, slot: &Slot, block: Block) -> Result<(), Error> {
+        if !self.stock.poison.is_poisoned(block) {
+            let twice = Error::DoubleFree { asked: block.granules() };
+            match self.closing.keep(block) {
+                Kept::Outside => return slot.give(&self.stock, block).map_err(|_| twice),
+                Kept::Here => return Ok(()),
+                Kept::Twice => return Err(twice),
+                Kept::InPart => {}
+            }
         }
         let Some((lower, upper)) = block.halves() else {
             self.quarantine(block.base());
             return Ok(());
         };
-        self.give_around_poison(slot, lower)?;
-        self.give_around_poison(slot, upper)
+        self.give_suspect(slot, lower)?;
+        self.give_suspect(slot, upper)
     }
 
     /// A poisoned granule is nobody's: it never circulates again.
