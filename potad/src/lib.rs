@@ -60,6 +60,8 @@ mod handles;
 mod hands;
 mod home;
 mod isolate;
+#[cfg(all(feature = "std", not(loom)))]
+mod local;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;

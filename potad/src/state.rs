@@ -3,8 +3,8 @@
 //! # What always holds
 //!
 //! Every change of the forest or of a slot happens inside a bracket of some
-//! slot or while the gate is closed. Calls without a hand borrow one of a few
-//! shared slots, each behind a lock. No callback (owner, descriptor's drop,
+//! slot or while the gate is closed. Calls without a hand use the thread's own
+//! slot (see `local`), or borrow one of a few shared ones, each behind a lock. No callback (owner, descriptor's drop,
 //! driver) runs inside a bracket or under the gate.
 //!
 //! # Lock order
@@ -44,6 +44,10 @@ const LEAST_TOP: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) id: u32,
+    /// A handle on this very state, for the hands that threads have; dangling
+    /// until it is shared.
+    #[cfg(all(feature = "std", not(loom)))]
+    pub(crate) me: memdesc::sync::Weak<State>,
     pub(crate) name: String,
     pub(crate) space: u16,
     pub(crate) units: Units,
@@ -101,6 +105,8 @@ impl State {
         let shared = core::array::from_fn(|_| Mutex::new(gate.register(Slot::new(first.0))));
         let state = Self {
             id: unique_id(),
+            #[cfg(all(feature = "std", not(loom)))]
+            me: memdesc::sync::Weak::new(),
             name: resource.name,
             space: resource.space,
             units,
@@ -188,11 +194,46 @@ impl State {
         Order::new(self.largest.load(Ordering::Relaxed) as u32).unwrap_or(Order::MAX)
     }
 
-    /// Runs `operate` inside the bracket of a shared slot.
+    /// The state, shared.
+    pub(crate) fn share(self) -> Arc<Self> {
+        #[cfg(all(feature = "std", not(loom)))]
+        return Arc::new_cyclic(|me| {
+            let mut state = self;
+            state.me = me.clone();
+            state
+        });
+        #[cfg(not(all(feature = "std", not(loom))))]
+        return Arc::new(self);
+    }
+
+    /// Runs `operate` inside the bracket of this thread's slot, or of a shared
+    /// one.
     pub(crate) fn with_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        self.with_idle_slot(|slot| {
+            let _inside = self.gate.enter(slot);
+            operate(slot)
+        })
+    }
+
+    /// Runs `operate` on this thread's slot, or on a shared one, outside its
+    /// bracket.
+    fn with_idle_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        #[cfg(all(feature = "std", not(loom)))]
+        let operate = match crate::local::with_slot(self, operate) {
+            Ok(done) => return done,
+            Err(operate) => operate,
+        };
         let slot = self.shared_slot();
-        let _inside = self.gate.enter(&slot);
         operate(&slot)
+    }
+
+    /// A hand is no more: gives back what its slot holds.
+    pub(crate) fn retire_slot(&self, slot: &Arc<Slot>) {
+        {
+            let _inside = self.gate.enter(slot);
+            slot.flush(&self.stock);
+        }
+        self.gate.unregister(slot);
     }
 
     /// One of the shared slots, locked.
@@ -272,14 +313,14 @@ impl State {
         debug_assert_eq!(given, Ok(()), "{block:?} was just taken");
     }
 
-    /// As [`take_with`](Self::take_with), through a shared slot.
-    pub(crate) fn take_with_shared<R>(
+    /// As [`take_with`](Self::take_with), through this thread's slot or a shared
+    /// one.
+    pub(crate) fn take_with_any<R>(
         &self,
         order: Order,
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let slot = self.shared_slot();
-        self.take_with(&slot, order, then)
+        self.with_idle_slot(|slot| self.take_with(slot, order, then))
     }
 
     /// Where a new hand starts to search: the first span.
