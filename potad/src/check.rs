@@ -61,6 +61,13 @@ pub enum Broken {
         /// The run.
         run: Granules,
     },
+    /// A block that a removal has claimed is free in the zone too, or has a
+    /// word.
+    #[error("{block:?}, which a removal has claimed, is somebody's")]
+    Claimed {
+        /// The block.
+        block: Block,
+    },
     /// The lookup tree is broken.
     #[error("the lookup tree: {0}")]
     Lookup(lookup::LookupError),
@@ -88,6 +95,16 @@ impl Zone {
             let one = Block::containing(at, Order::ZERO);
             if poisoned == Poisoned::Quarantined && state.is_any_free(&closed, one) {
                 return Err(Broken::PoisonedFree { at });
+            }
+        }
+        for removing in state.closing.removals() {
+            let is_claimed = |block: &Block| {
+                let next = state.tree.next(block.base(), &guard);
+                let has_word = next.is_some_and(|(there, _)| there.overlaps(*block));
+                !has_word && !state.is_any_free(&closed, *block)
+            };
+            if let Some(block) = removing.claimed().find(|block| !is_claimed(block)) {
+                return Err(Broken::Claimed { block });
             }
         }
         let runs = state.runs.lock();

@@ -84,6 +84,26 @@ pub enum Error {
         /// Last unit of what is there.
         with_last: u64,
     },
+    /// A span shares units with one that is being removed.
+    #[error(
+        "the span {first:#x}..={last:#x} overlaps {with_first:#x}..={with_last:#x}, which is being removed"
+    )]
+    Removing {
+        /// First unit of what was asked.
+        first: u64,
+        /// Last unit of what was asked.
+        last: u64,
+        /// First unit of what is being removed.
+        with_first: u64,
+        /// Last unit of what is being removed.
+        with_last: u64,
+    },
+    /// A span cannot leave the resource before these granules are free.
+    #[error("{granules} granules of the span are still held")]
+    StillHeld {
+        /// How many.
+        granules: u64,
+    },
     /// A granule of no units.
     #[error("a granule of 0 units")]
     NoGranule,

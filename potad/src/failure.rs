@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | free in a hand | the bit is taken out of the mask | quarantined |
 //! | free in the forest | carved out of its block | quarantined |
+//! | claimed by a removal | carved out of what is claimed | quarantined |
 //! | a live immediate word | the word is marked, its owner is told | marked |
 //! | a live descriptor | referenced; later locked, re-checked, marked; its owner is told | marked |
 //! | a descriptor that is being torn down | wait, and look again | |
@@ -236,6 +237,7 @@ impl State {
         }
         let one = Block::containing(at, Order::ZERO);
         let carved = closed.slots().any(|slot| slot.carve(one));
+        let carved = carved || self.closing.carve(at);
         if carved || matches!(self.stock.forest.take_exact(one), Ok(Taken::Block(_))) {
             self.stock.on_take(one);
             self.quarantine(at);

@@ -205,8 +205,7 @@ const BATCH: usize = 64;
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        self.flush();
-        self.zone.state().gate.unregister(&self.slot);
+        self.zone.state().retire_slot(&self.slot);
     }
 }
 

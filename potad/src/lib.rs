@@ -51,6 +51,7 @@ extern crate alloc;
 extern crate std;
 
 mod check;
+mod closing;
 mod error;
 mod failure;
 mod forest;
@@ -59,11 +60,14 @@ mod handles;
 mod hands;
 mod home;
 mod isolate;
+#[cfg(all(feature = "std", not(loom)))]
+mod local;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
 mod poison;
 mod potad;
+mod remove;
 mod reported;
 mod resource;
 mod run;
@@ -85,6 +89,7 @@ pub use lookup;
 pub use memdesc;
 pub use memdesc::{Guard, pin};
 pub use potad::Potad;
+pub use remove::{Holder, Removal};
 pub use resource::{IntoSpan, Resource, Span};
 pub use run::Align;
 pub use stats::Stats;

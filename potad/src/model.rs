@@ -3,6 +3,7 @@
 //! Only under `cfg(loom)`, for `loom-tests`. A zone's locks and tables would
 //! multiply the interleavings without adding to what is asked.
 
+use crate::closing::{Closing, Kept, Removing};
 use crate::forest::{Forest, Taken};
 use crate::hand::{Gate, Slot};
 use crate::stock::Stock;
@@ -15,7 +16,12 @@ use memdesc::{Block, Granule, Granules, Order};
 pub struct Ground {
     stock: Stock,
     gate: Gate,
+    closing: Closing,
 }
+
+/// A range of a [`Ground`] on its way out.
+#[derive(Debug)]
+pub struct Leaving(Arc<Removing>);
 
 /// A hand on a [`Ground`].
 #[derive(Debug)]
@@ -26,7 +32,8 @@ pub struct Front {
 impl Ground {
     /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
     pub fn new(granules: u64, top: u32) -> Self {
-        let ground = Self { stock: Stock::new(top), gate: Gate::new() };
+        let ground =
+            Self { stock: Stock::new(top), gate: Gate::new(), closing: Closing::default() };
         let range = Granules::new(Granule(0), Granule(granules - 1)).expect("not empty");
         for block in range.cover() {
             ground.ensure(block);
@@ -115,6 +122,40 @@ impl Ground {
         closed.slots().any(|slot| slot.carve(one)) || self.take_exact(one)
     }
 
+    /// Begins to remove a range, as a zone does.
+    pub fn begin_removal(&self, first: u64, last: u64) -> Leaving {
+        let range = Granules::new(Granule(first), Granule(last)).expect("not empty");
+        let closed = self.gate.close();
+        if !memdesc::seeded!("began without a flush") {
+            closed.slots().for_each(|slot| slot.flush(&self.stock));
+        }
+        Leaving(self.closing.begin(&self.stock, &closed, range).expect("models have memory"))
+    }
+
+    /// Sweeps, and ends the removal if nothing is held; returns what is.
+    pub fn finish_removal(&self, leaving: &Leaving) -> u64 {
+        let closed = self.gate.close();
+        closed.slots().for_each(|slot| slot.flush(&self.stock));
+        leaving.0.claim(&self.stock, &closed).expect("models have memory");
+        let remaining = leaving.0.range.count() - leaving.0.claimed_granules();
+        if remaining == 0 {
+            self.closing.end(&self.stock, &leaving.0);
+        }
+        remaining
+    }
+
+    /// Gives back what was claimed, as a zone does.
+    pub fn cancel_removal(&self, leaving: &Leaving, front: &Front) {
+        if memdesc::seeded!("given back before it left the list") {
+            leaving.0.claimed().for_each(|block| self.give(block));
+            self.closing.end(&self.stock, &leaving.0);
+            return;
+        }
+        self.closing.end(&self.stock, &leaving.0);
+        let _inside = self.gate.enter(&front.slot);
+        leaving.0.claimed().for_each(|block| self.give(block));
+    }
+
     /// As a zone allocates: through the hand, then with all hands closed.
     pub fn alloc(&self, front: &Front, order: u32) -> Option<Block> {
         front.take(self, order).or_else(|| self.take_closed(order))
@@ -132,14 +173,17 @@ impl Front {
         }
     }
 
-    /// As a hand frees: hot if it can be, else kept if it is poisoned, else
-    /// given. Returns whether it was kept.
+    /// As a hand frees: hot if it can be, else kept if it is poisoned or in a
+    /// closing range, else given. Returns whether it was kept.
     pub fn free(&self, ground: &Ground, block: Block) -> bool {
         if self.slot.give_hot(&ground.stock, block) {
             return false;
         }
         let _inside = ground.gate.enter(&self.slot);
         if ground.stock.poison.first_in(block.granules()).is_some() {
+            return true;
+        }
+        if ground.closing.keep(block) != Kept::Outside {
             return true;
         }
         self.slot.give(&ground.stock, block).expect("the model owns what it gives");

@@ -3,9 +3,11 @@
 //! # What always holds
 //!
 //! A granule that was ever reported is in the set until the zone is gone:
-//! *pending* while somebody owns it, *quarantined* once it is nobody's. The
-//! filter has the bit of every granule in the set, so a block whose bit is
-//! clear holds no poisoned granule.
+//! *pending* while somebody owns it, *quarantined* once it is nobody's,
+//! *removed* once its span has left the zone (to be quarantined again should it
+//! come back). The filter has the bit of every granule in the set, so a block
+//! whose bit is clear holds no poisoned granule. While a range is closing,
+//! every bit of the filter is set: a free then looks there too.
 //!
 //! # Sharing and cost
 //!
@@ -25,12 +27,17 @@ pub(crate) enum Poisoned {
     Pending,
     /// It is out of circulation for good.
     Quarantined,
+    /// It was, when its span left the zone.
+    Removed,
 }
 
 /// The poisoned granules of a zone.
 #[derive(Debug, Default)]
 pub(crate) struct PoisonSet {
+    /// What everybody reads: that of the granules, or all ones.
     filter: AtomicU64,
+    /// The filter of the granules alone.
+    poisoned: AtomicU64,
     granules: Mutex<BTreeMap<u64, Poisoned>>,
 }
 
@@ -40,6 +47,7 @@ impl PoisonSet {
         let mut granules = self.granules.lock();
         // Before the map, under its lock: whoever finds the granule in the map
         // finds the bit. Release pairs with the Acquire in `is_suspect`.
+        self.poisoned.fetch_or(filter_bit(at), Ordering::Release);
         self.filter.fetch_or(filter_bit(at), Ordering::Release);
         let mut is_new = false;
         granules.entry(at.0).or_insert_with(|| {
@@ -49,12 +57,32 @@ impl PoisonSet {
         is_new
     }
 
-    /// Whether some granule of the block may be in the set.
+    /// Whether some granule of the block may be in the set, or in a closing
+    /// range.
     #[inline]
     pub(crate) fn is_suspect(&self, block: Block) -> bool {
-        let filter = self.filter.load(Ordering::Acquire);
-        filter != 0
-            && (block.order().get() > ORDERS_PER_LEVEL || filter & filter_bit(block.base()) != 0)
+        passes(self.filter.load(Ordering::Acquire), block)
+    }
+
+    /// Whether some granule of the block is in the set.
+    pub(crate) fn is_poisoned(&self, block: Block) -> bool {
+        // Acquire: as in `is_suspect`.
+        passes(self.poisoned.load(Ordering::Acquire), block)
+            && self.first_in(block.granules()).is_some()
+    }
+
+    /// Makes every block suspect. Called while every hand is closed, which
+    /// orders it before every bracket that follows.
+    pub(crate) fn suspect_all(&self) {
+        let _granules = self.granules.lock();
+        self.filter.store(u64::MAX, Ordering::Release);
+    }
+
+    /// Makes only those blocks suspect that may hold a granule of the set.
+    pub(crate) fn suspect_poisoned(&self) {
+        // Under the lock, so that no insert falls between the two.
+        let _granules = self.granules.lock();
+        self.filter.store(self.poisoned.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// The first poisoned granule of a range.
@@ -73,17 +101,43 @@ impl PoisonSet {
         self.granules.lock().insert(at.0, Poisoned::Quarantined);
     }
 
-    /// Granules in the set, and how many of them are quarantined.
+    /// Granules of the set that are pending, and that are quarantined.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let granules = self.granules.lock();
-        let quarantined = granules.values().filter(|&&at| at == Poisoned::Quarantined).count();
-        (granules.len() as u64, quarantined as u64)
+        let count = |state| granules.values().filter(|&&at| at == state).count() as u64;
+        (count(Poisoned::Pending), count(Poisoned::Quarantined))
+    }
+
+    /// The granules of the set in a range, in address order.
+    pub(crate) fn in_range(&self, range: Granules) -> alloc::vec::Vec<(Granule, Poisoned)> {
+        let granules = self.granules.lock();
+        let inside = granules.range(range.first().0..=range.last().0);
+        inside.map(|(&at, &state)| (Granule(at), state)).collect()
+    }
+
+    /// How many granules of a range are quarantined.
+    pub(crate) fn quarantined_in(&self, range: Granules) -> u64 {
+        let granules = self.granules.lock();
+        let inside = granules.range(range.first().0..=range.last().0);
+        inside.filter(|&(_, &state)| state == Poisoned::Quarantined).count() as u64
+    }
+
+    /// A quarantined granule has left the zone with its span.
+    pub(crate) fn remove(&self, at: Granule) {
+        self.granules.lock().insert(at.0, Poisoned::Removed);
     }
 
     /// The granules of the set, in address order.
     pub(crate) fn granules(&self) -> alloc::vec::Vec<(Granule, Poisoned)> {
         self.granules.lock().iter().map(|(&at, &state)| (Granule(at), state)).collect()
     }
+}
+
+/// Whether a filter leaves it open that it has the block.
+#[inline]
+fn passes(filter: u64, block: Block) -> bool {
+    filter != 0
+        && (block.order().get() > ORDERS_PER_LEVEL || filter & filter_bit(block.base()) != 0)
 }
 
 /// The filter bit of the 64 granules around `at`.
@@ -112,7 +166,7 @@ mod tests {
             assert_eq!(set.first_in(around.granules()), Some(Granule(77)));
         }
         set.quarantine(Granule(77));
-        assert_eq!(set.counts(), (1, 1));
+        assert_eq!(set.counts(), (0, 1));
         assert_eq!(set.get(Granule(77)), Some(Poisoned::Quarantined));
         assert_eq!(set.get(Granule(78)), None);
     }

@@ -221,6 +221,22 @@ impl Spans {
         self.spans = joined;
     }
 
+    /// Takes out a range that one span covers.
+    pub(crate) fn remove(&mut self, range: Granules) {
+        let mut rest: SmallVec<[Granules; 4]> = SmallVec::new();
+        for &span in &self.spans {
+            if !span.overlaps(range) {
+                rest.push(span);
+                continue;
+            }
+            let below = range.first().0.checked_sub(1);
+            rest.extend(below.and_then(|last| Granules::new(span.first(), Granule(last)).ok()));
+            let above = range.last().checked_add(1);
+            rest.extend(above.and_then(|first| Granules::new(first, span.last()).ok()));
+        }
+        self.spans = rest;
+    }
+
     /// The number of granules.
     pub(crate) fn count(&self) -> u64 {
         self.spans.iter().map(|span| span.count()).sum()

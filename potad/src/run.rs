@@ -55,7 +55,7 @@ impl Zone {
         // One block, if the size is a power of two: no need to stop anybody.
         if granules.is_power_of_two() && granules >= align.granules() {
             let order = Order::covering(granules).map_err(|_| Error::NoSize { units })?;
-            let one = state.take_with_shared(order, |block| state.publish_run(block.granules()));
+            let one = state.take_with_any(order, |block| state.publish_run(block.granules()));
             match one {
                 Err(Error::Exhausted { .. } | Error::OrderTooLarge { .. }) => {}
                 other => return other,

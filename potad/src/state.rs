@@ -3,15 +3,16 @@
 //! # What always holds
 //!
 //! Every change of the forest or of a slot happens inside a bracket of some
-//! slot or while the gate is closed. Calls without a hand borrow one of a few
-//! shared slots, each behind a lock. No callback (owner, descriptor's drop,
+//! slot or while the gate is closed. Calls without a hand use the thread's own
+//! slot (see `local`), or borrow one of a few shared ones, each behind a lock. No callback (owner, descriptor's drop,
 //! driver) runs inside a bracket or under the gate.
 //!
 //! # Lock order
 //!
-//! shared slot, then gate, then one of the leaf locks (spans, runs, poison set,
-//! epoch); a descriptor's lock is never waited for under any of them.
+//! shared slot, then gate, then one of the leaf locks (spans, runs, closing
+//! ranges, poison set, epoch; the poison set's also under that of the ranges); a descriptor's lock is never waited for under any of them.
 
+use crate::closing::{Closing, Kept};
 use crate::error::{Error, OutOfMemory};
 use crate::failure::FailureCounts;
 use crate::forest::{Forest, Taken};
@@ -43,6 +44,10 @@ const LEAST_TOP: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) id: u32,
+    /// A handle on this very state, for the hands that threads have; dangling
+    /// until it is shared.
+    #[cfg(all(feature = "std", not(loom)))]
+    pub(crate) me: memdesc::sync::Weak<State>,
     pub(crate) name: String,
     pub(crate) space: u16,
     pub(crate) units: Units,
@@ -52,7 +57,9 @@ pub(crate) struct State {
     shared: [Mutex<Arc<Slot>>; SHARED],
     next_shared: AtomicUsize,
     pub(crate) spans: Mutex<Spans>,
-    /// The largest order that a span can hold; grows with hot-adds.
+    /// What is being removed.
+    pub(crate) closing: Closing,
+    /// The largest order that a span can hold; follows hot-adds and hot-removes.
     largest: AtomicU64,
     /// First granule -> last granule of the live runs.
     pub(crate) runs: Mutex<BTreeMap<u64, Granule>>,
@@ -98,6 +105,8 @@ impl State {
         let shared = core::array::from_fn(|_| Mutex::new(gate.register(Slot::new(first.0))));
         let state = Self {
             id: unique_id(),
+            #[cfg(all(feature = "std", not(loom)))]
+            me: memdesc::sync::Weak::new(),
             name: resource.name,
             space: resource.space,
             units,
@@ -107,6 +116,7 @@ impl State {
             shared,
             next_shared: AtomicUsize::new(0),
             spans: Mutex::new(Spans::default()),
+            closing: Closing::default(),
             largest: AtomicU64::new(0),
             runs: Mutex::new(BTreeMap::new()),
             kinds,
@@ -140,16 +150,26 @@ impl State {
         for block in range.cover() {
             self.stock.forest.ensure_from(block.order().level(), block.base())?;
         }
+        // Granules that failed before their span was removed stay out.
+        for (at, _) in self.stock.poison.in_range(range) {
+            self.ensure_carve(at)?;
+        }
         spans.insert(range);
-        self.largest.store(u64::from(spans.largest_order().get()), Ordering::Relaxed);
+        self.note_largest(&spans);
         drop(spans);
         self.with_slot(|slot| {
             for block in range.cover() {
-                let given = slot.give(&self.stock, block);
+                let given = self.give(slot, block);
                 debug_assert_eq!(given, Ok(()), "{block:?} was never given before");
             }
         });
         Ok(())
+    }
+
+    /// The spans have changed.
+    pub(crate) fn note_largest(&self, spans: &Spans) {
+        // Relaxed: whoever reads the old value asked before the change.
+        self.largest.store(u64::from(spans.largest_order().get()), Ordering::Relaxed);
     }
 
     /// Adds a span of units.
@@ -174,11 +194,46 @@ impl State {
         Order::new(self.largest.load(Ordering::Relaxed) as u32).unwrap_or(Order::MAX)
     }
 
-    /// Runs `operate` inside the bracket of a shared slot.
+    /// The state, shared.
+    pub(crate) fn share(self) -> Arc<Self> {
+        #[cfg(all(feature = "std", not(loom)))]
+        return Arc::new_cyclic(|me| {
+            let mut state = self;
+            state.me = me.clone();
+            state
+        });
+        #[cfg(not(all(feature = "std", not(loom))))]
+        return Arc::new(self);
+    }
+
+    /// Runs `operate` inside the bracket of this thread's slot, or of a shared
+    /// one.
     pub(crate) fn with_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        self.with_idle_slot(|slot| {
+            let _inside = self.gate.enter(slot);
+            operate(slot)
+        })
+    }
+
+    /// Runs `operate` on this thread's slot, or on a shared one, outside its
+    /// bracket.
+    fn with_idle_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        #[cfg(all(feature = "std", not(loom)))]
+        let operate = match crate::local::with_slot(self, operate) {
+            Ok(done) => return done,
+            Err(operate) => operate,
+        };
         let slot = self.shared_slot();
-        let _inside = self.gate.enter(&slot);
         operate(&slot)
+    }
+
+    /// A hand is no more: gives back what its slot holds.
+    pub(crate) fn retire_slot(&self, slot: &Arc<Slot>) {
+        {
+            let _inside = self.gate.enter(slot);
+            slot.flush(&self.stock);
+        }
+        self.gate.unregister(slot);
     }
 
     /// One of the shared slots, locked.
@@ -258,14 +313,14 @@ impl State {
         debug_assert_eq!(given, Ok(()), "{block:?} was just taken");
     }
 
-    /// As [`take_with`](Self::take_with), through a shared slot.
-    pub(crate) fn take_with_shared<R>(
+    /// As [`take_with`](Self::take_with), through this thread's slot or a shared
+    /// one.
+    pub(crate) fn take_with_any<R>(
         &self,
         order: Order,
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let slot = self.shared_slot();
-        self.take_with(&slot, order, then)
+        self.with_idle_slot(|slot| self.take_with(slot, order, then))
     }
 
     /// Where a new hand starts to search: the first span.
@@ -275,30 +330,35 @@ impl State {
     }
 
     /// Gives a block back through `slot`, inside its bracket; what of it is
-    /// poisoned is kept.
+    /// poisoned, or in a range that is being removed, is kept.
     #[inline]
     pub(crate) fn give(&self, slot: &Slot, block: Block) -> Result<(), Error> {
         if self.stock.is_suspect(block) {
-            return self.give_around_poison(slot, block);
+            return self.give_suspect(slot, block);
         }
         slot.give(&self.stock, block).map_err(|_| Error::DoubleFree { asked: block.granules() })
     }
 
-    /// Gives back the sound parts of a block: one poisoned granule costs at
-    /// most `order` blocks given and one kept.
+    /// Gives back those parts of a block that are to circulate again: one
+    /// poisoned granule, or one end of a closing range, costs at most `order`
+    /// blocks given and one kept.
     #[cold]
-    fn give_around_poison(&self, slot: &Slot, block: Block) -> Result<(), Error> {
-        if self.stock.poison.first_in(block.granules()).is_none() {
-            return slot
-                .give(&self.stock, block)
-                .map_err(|_| Error::DoubleFree { asked: block.granules() });
+    fn give_suspect(&self, slot: &Slot, block: Block) -> Result<(), Error> {
+        if !self.stock.poison.is_poisoned(block) {
+            let twice = Error::DoubleFree { asked: block.granules() };
+            match self.closing.keep(block) {
+                Kept::Outside => return slot.give(&self.stock, block).map_err(|_| twice),
+                Kept::Here => return Ok(()),
+                Kept::Twice => return Err(twice),
+                Kept::InPart => {}
+            }
         }
         let Some((lower, upper)) = block.halves() else {
             self.quarantine(block.base());
             return Ok(());
         };
-        self.give_around_poison(slot, lower)?;
-        self.give_around_poison(slot, upper)
+        self.give_suspect(slot, lower)?;
+        self.give_suspect(slot, upper)
     }
 
     /// A poisoned granule is nobody's: it never circulates again.

@@ -39,6 +39,8 @@ pub struct Stats {
     pub hidden: u64,
     /// Granules that a reporter holds.
     pub isolated: u64,
+    /// Free granules that removals under way have claimed.
+    pub removing: u64,
     /// Granules that failed and are out of circulation.
     pub quarantined: u64,
     /// Granules that failed and are still somebody's.
@@ -53,7 +55,7 @@ pub struct Stats {
     pub largest_run: u64,
     /// Hands registered, the shared ones included.
     pub hands: u64,
-    /// Bytes of the forest's own tables.
+    /// Bytes of the forest's own tables, and of those of removals under way.
     pub forest_bytes: u64,
     /// Bytes of the lookup tree.
     pub lookup_bytes: u64,
@@ -115,21 +117,25 @@ impl Zone {
             next = Some(Granule(block.last().0 + 1));
         }
         drop(closed);
-        let (poisoned, quarantined) = state.stock.poison.counts();
+        let (pending, quarantined) = state.stock.poison.counts();
+        let removals = state.closing.removals();
         Stats {
             name: state.name.clone(),
             granules: self.granules(),
             free,
             hidden,
             isolated: state.stock.reported.get().map_or(0, |known| known.isolated()),
+            removing: removals.iter().map(|removing| removing.claimed_granules()).sum(),
             quarantined,
-            pending: poisoned - quarantined,
+            pending,
             reported: self.reported_granules(),
             blocks,
             free_runs,
             largest_run,
             hands,
-            forest_bytes: state.stock.forest.bytes() as u64,
+            forest_bytes: (state.stock.forest.bytes()
+                + removals.iter().map(|removing| removing.bytes()).sum::<usize>())
+                as u64,
             lookup_bytes: state.tree.bytes() as u64,
         }
     }
@@ -146,7 +152,7 @@ impl Zone {
     /// of circulation.
     pub fn poisoned(&self) -> Vec<(Granule, bool)> {
         let poisoned = self.state().stock.poison.granules();
-        let flat = |(at, state)| (at, state == crate::poison::Poisoned::Quarantined);
+        let flat = |(at, state)| (at, state != crate::poison::Poisoned::Pending);
         poisoned.into_iter().map(flat).collect()
     }
 

@@ -15,7 +15,7 @@ pub mod seed;
 mod unique;
 
 /// Reference counting outside the models' view: it is the library's, not ours.
-pub use alloc::sync::Arc;
+pub use alloc::sync::{Arc, Weak};
 
 /// Atomics and fences.
 pub mod atomic {

@@ -1,0 +1,125 @@
+//! The hand that a thread has without asking for one.
+//!
+//! # Picture
+//!
+//! ```text
+//!  thread A    [ zone 3: slot, Weak<State> ][ zone 7: slot, Weak<State> ]
+//!  thread B    [ zone 7: slot, Weak<State> ]
+//!  zone 7      slots: 8 shared ones, A's, B's, those of every `Hand`
+//! ```
+//!
+//! # What always holds
+//!
+//! - An entry's slot is one of its zone's, and only the entry's thread enters
+//!   it, with the thread's list borrowed for that time. A call that comes in
+//!   between (from the global allocator, or from the drop of something that an
+//!   unpinning retired) finds the list borrowed and takes a shared slot.
+//! - The list keeps no zone alive: a call brings the state along, and the entry
+//!   has but a weak handle to it. When the last handle of a zone goes, so does
+//!   the zone, at once; what is left of it in a thread is an empty slot and
+//!   the memory of the state's own fields, and both go when that thread next
+//!   meets a new zone, or ends.
+//! - A thread that ends gives back what its hands hold. Until then they can be
+//!   reached into like any hand.
+//! - No call leaves this module with the list borrowed, and nothing that can
+//!   run another's code is dropped while it is.
+//!
+//! # Cost
+//!
+//! Beside the hand's own operation: the thread-local's address, its borrow
+//! flag, and a comparison per zone that the thread uses. No read-modify-write.
+
+use crate::hand::Slot;
+use crate::state::State;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use memdesc::sync::{Arc, Weak};
+use memdesc::{Block, Order};
+
+std::thread_local! {
+    static HANDS: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread's hand on one zone.
+struct Entry {
+    zone: u32,
+    slot: Arc<Slot>,
+    state: Weak<State>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // Without handles the zone is gone, and nothing in the slot matters.
+        if let Some(state) = self.state.upgrade() {
+            state.retire_slot(&self.slot);
+        }
+    }
+}
+
+/// Takes a block out of this thread's hand, if that is a matter of plain
+/// operations.
+#[inline(always)]
+pub(crate) fn take_hot(state: &State, order: Order) -> Option<Block> {
+    on_entry(state, |slot| slot.take_hot(&state.stock, order)).flatten()
+}
+
+/// Gives a block to this thread's hand, if that is a matter of plain
+/// operations.
+#[inline(always)]
+pub(crate) fn give_hot(state: &State, block: Block) -> bool {
+    on_entry(state, |slot| slot.give_hot(&state.stock, block)).unwrap_or(false)
+}
+
+/// Runs `operate` on this thread's slot of the zone, which it gets if it has
+/// none; gives `operate` back where that cannot be: within another such call,
+/// or in a thread that is ending.
+pub(crate) fn with_slot<R, F: FnOnce(&Slot) -> R>(state: &State, operate: F) -> Result<R, F> {
+    let mut operate = Some(operate);
+    let mut run = |slot: &Slot| operate.take().map(|operate| operate(slot));
+    let mut done = on_entry(state, &mut run).flatten();
+    if done.is_none() && add_entry(state) {
+        done = on_entry(state, &mut run).flatten();
+    }
+    match (done, operate) {
+        (Some(done), _) => Ok(done),
+        (None, Some(operate)) => Err(operate),
+        (None, None) => unreachable!("what has run has a result"),
+    }
+}
+
+#[inline(always)]
+fn on_entry<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Option<R> {
+    let found = HANDS.try_with(|hands| {
+        // Mutably, so that nobody else gets at the slot meanwhile.
+        let hands = hands.try_borrow_mut().ok()?;
+        let entry = hands.iter().find(|entry| entry.zone == state.id)?;
+        Some(operate(&entry.slot))
+    });
+    found.ok().flatten()
+}
+
+/// Registers a slot for this thread; `false` if the thread cannot have one now.
+#[cold]
+#[inline(never)]
+fn add_entry(state: &State) -> bool {
+    if state.me.strong_count() == 0 {
+        // Still being made.
+        return false;
+    }
+    let is_free = HANDS.try_with(|hands| hands.try_borrow().is_ok());
+    if is_free != Ok(true) {
+        return false;
+    }
+    let slot = state.gate.register(Slot::new(state.next_start()));
+    let mut new = Some(Entry { zone: state.id, slot, state: state.me.clone() });
+    let mut gone = Vec::new();
+    let added = HANDS.try_with(|hands| {
+        let Ok(mut hands) = hands.try_borrow_mut() else { return false };
+        // Zones that went since: what is left of them is dropped below.
+        gone.extend(hands.extract_if(.., |entry| entry.state.strong_count() == 0));
+        hands.extend(new.take());
+        true
+    });
+    drop((gone, new));
+    added == Ok(true)
+}

@@ -1,0 +1,338 @@
+//! Hot-remove: taking a span out of a zone that is in use.
+//!
+//! # How
+//!
+//! ```text
+//!  hot_remove  every hand closed and flushed: what is free of the span is
+//!              claimed, and the span is closing from here on
+//!     |        frees into it are kept, nobody allocates from it
+//!     |  holders  who has the rest, by name
+//!     v
+//!  finish      all claimed or quarantined: the span leaves; else refused
+//!  cancel      everything claimed goes back; so does dropping the handle
+//! ```
+//!
+//! # What always holds
+//!
+//! - A granule that has left is in no span, in no forest and in no hand: every
+//!   one of them was counted as claimed or quarantined while the hands were
+//!   closed, and what is claimed is out of everybody's reach.
+//! - Until it has left, the span is the zone's: look-ups, failure reports and
+//!   frees work as ever, and a cancelled removal leaves it as it was. (Only
+//!   what a reporter knew of the free memory is forgotten.)
+//! - Quarantined granules count as removed. They stay in the poison set and are
+//!   quarantined again if they ever come back.
+//!
+//! # Cost
+//!
+//! One rendezvous to begin, per sweep, per list of holders and to finish; to
+//! begin, the hands stay closed for one pass over the free blocks of the span (about half
+//! a microsecond each). Nothing while no span is closing. The forest's tables
+//! stay bound to their addresses, so that late readers need no pin: a span
+//! that comes back finds them, and cycles add nothing.
+
+use crate::Zone;
+use crate::closing::Removing;
+use crate::error::{Error, Refused};
+use crate::hand::Closed;
+use crate::poison::Poisoned;
+use crate::resource::{IntoSpan, Span};
+use crate::state::State;
+use alloc::vec::Vec;
+use core::fmt;
+use memdesc::sync::{Arc, thread};
+use memdesc::{Block, Granule, Granules, Order, OwnerId};
+
+/// Blocks that a cancelled removal gives back per bracket.
+const BATCH: usize = 64;
+
+/// Who is in the way of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The granules; those of a block may reach beyond the span.
+    pub granules: Granules,
+    /// The geometry block, if lookup knows it; bare blocks are unnamed, and
+    /// neighbours among them are one entry.
+    pub block: Option<Block>,
+    /// The type of its descriptor, or of its word (`"raw"`, `"reporting"`);
+    /// `"bare"` for what has none.
+    pub kind: &'static str,
+    /// Whom to ask to free or migrate it.
+    pub owner: OwnerId,
+}
+
+impl Zone {
+    /// Begins to take a span out of the zone: claims at once what is free of
+    /// it, and keeps what is freed into it from now on.
+    ///
+    /// Refused for a span that is not wholly the zone's, or that shares units
+    /// with one that is being removed already.
+    ///
+    /// ```
+    /// use potad::{Error, Potad, Resource, memdesc::Order};
+    ///
+    /// let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..64 << 20))?;
+    /// let page = ram.alloc_bare(Order::ZERO)?;
+    /// let there = ram.address_of(page.base());
+    /// let upper_half = there & !((32 << 20) - 1);
+    ///
+    /// let removal = ram.hot_remove(upper_half..upper_half + (32 << 20))?;
+    /// assert_eq!(removal.remaining_granules(), 1);
+    /// assert_eq!(removal.holders()[0].kind, "bare");
+    /// let refused = removal.finish().unwrap_err();
+    /// assert_eq!(refused.why, Error::StillHeld { granules: 1 });
+    ///
+    /// ram.free_bare(page)?;
+    /// refused.given.finish()?;
+    /// assert_eq!(ram.granules(), 8192);
+    /// ram.hot_add(upper_half..upper_half + (32 << 20))?;
+    /// assert_eq!(ram.stats().free, 16384);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hot_remove(&self, span: impl IntoSpan) -> Result<Removal, Error> {
+        let state = self.state();
+        let range = state.units.granules(span.into_span()?)?;
+        let removing = state.begin_removal(range)?;
+        Ok(Removal { zone: self.clone(), removing, ended: false })
+    }
+}
+
+/// A span on its way out of a zone.
+///
+/// Dropped without [`finish`](Self::finish), it is cancelled.
+#[must_use = "dropping it cancels the removal"]
+pub struct Removal {
+    zone: Zone,
+    removing: Arc<Removing>,
+    /// Nothing is left to cancel.
+    ended: bool,
+}
+
+impl Removal {
+    /// The zone that the span is leaving.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// The span, in units.
+    pub fn span(&self) -> Span {
+        let (units, range) = (self.zone.state().units, self.removing.range);
+        Span { first: units.unit(range.first()), last: units.last_unit(range.last()) }
+    }
+
+    /// Granules that are still held: neither claimed nor quarantined. Looks at
+    /// two counts, and stops nobody.
+    pub fn remaining_granules(&self) -> u64 {
+        self.zone.state().remaining(&self.removing)
+    }
+
+    /// Counts again with every hand closed and flushed, and claims whatever of
+    /// the span is free; returns how many granules remain. What is freed is kept
+    /// at once, so this finds no more than
+    /// [`remaining_granules`](Self::remaining_granules) says; it is exact for a
+    /// moment.
+    pub fn sweep(&self) -> u64 {
+        let state = self.zone.state();
+        let _closed = state.sweep(&self.removing);
+        state.remaining(&self.removing)
+    }
+
+    /// Who holds what remains, in address order: exact for a moment of the
+    /// call.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.zone.state().holders(&self.removing)
+    }
+
+    /// Waits until nothing is held, or until `again`, asked with what remains,
+    /// says no; returns whether nothing is held.
+    ///
+    /// ```
+    /// # use potad::{Potad, Resource, memdesc::Order};
+    /// # let potad = Potad::new();
+    /// # let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 20))?;
+    /// let page = ram.alloc_bare(Order::ZERO)?;
+    /// let removal = ram.hot_remove(0..1 << 20)?;
+    /// let mut polls = 0;
+    /// let gone = removal.wait(|remaining| {
+    ///     polls += 1;
+    ///     remaining == 1 && polls < 100
+    /// });
+    /// assert!(!gone && polls == 100);
+    /// removal.cancel();
+    /// ram.free_bare(page)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait(&self, mut again: impl FnMut(u64) -> bool) -> bool {
+        loop {
+            let remaining = self.remaining_granules();
+            if remaining == 0 || !again(remaining) {
+                return self.sweep() == 0;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// As [`wait`](Self::wait), for at most so long; sleeps between looks.
+    #[cfg(all(feature = "std", not(loom)))]
+    pub fn wait_for(&self, time: core::time::Duration) -> bool {
+        let started = std::time::Instant::now();
+        let mut pause = core::time::Duration::from_micros(50);
+        self.wait(|_| {
+            let left = time.saturating_sub(started.elapsed());
+            std::thread::sleep(pause.min(left));
+            pause = (2 * pause).min(core::time::Duration::from_millis(1));
+            !left.is_zero()
+        })
+    }
+
+    /// Takes the span out of the zone: from now on no look-up finds it, no
+    /// allocation returns it, and it may be added again. Refused with
+    /// [`Error::StillHeld`], and the removal as it was, while any granule is
+    /// held.
+    pub fn finish(mut self) -> Result<(), Refused<Self>> {
+        match self.zone.state().finish_removal(&self.removing) {
+            Ok(()) => {
+                self.ended = true;
+                Ok(())
+            }
+            Err(granules) => Err(Refused { given: self, why: Error::StillHeld { granules } }),
+        }
+    }
+
+    /// Gives everything claimed back: the span is the zone's as before.
+    pub fn cancel(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.zone.state().cancel_removal(&self.removing);
+        }
+    }
+}
+
+impl fmt::Debug for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Removal")
+            .field("zone", &self.zone)
+            .field("granules", &self.removing.range)
+            .field("claimed", &self.removing.claimed_granules())
+            .finish()
+    }
+}
+
+impl State {
+    fn begin_removal(&self, range: Granules) -> Result<Arc<Removing>, Error> {
+        let closed = self.close_and_flush();
+        self.check_spanned(range)?;
+        if let Some(there) = self.closing.overlapping(range) {
+            return Err(Error::Removing {
+                first: self.units.unit(range.first()),
+                last: self.units.last_unit(range.last()),
+                with_first: self.units.unit(there.first()),
+                with_last: self.units.last_unit(there.last()),
+            });
+        }
+        // A block across an end of the range comes back in parts: they live in
+        // words that hold a granule at that end.
+        self.ensure_carve(range.first())?;
+        self.ensure_carve(range.last())?;
+        Ok(self.closing.begin(&self.stock, &closed, range)?)
+    }
+
+    /// Refuses a range that no span covers; names the first unit outside.
+    fn check_spanned(&self, range: Granules) -> Result<(), Error> {
+        let spans = self.spans.lock();
+        if spans.covers(range) {
+            return Ok(());
+        }
+        let around = spans.iter().find(|span| span.contains(range.first()));
+        let outside = around.map_or(range.first(), |span| Granule(span.last().0 + 1));
+        Err(Error::Outside { address: self.units.unit(outside) })
+    }
+
+    fn remaining(&self, removing: &Removing) -> u64 {
+        let quarantined = self.stock.poison.quarantined_in(removing.range);
+        removing.range.count() - (removing.claimed_granules() + quarantined)
+    }
+
+    /// Closes and flushes every hand, and claims what is free of the range.
+    fn sweep(&self, removing: &Removing) -> Closed<'_> {
+        let closed = self.close_and_flush();
+        // Without memory for tables the rest stays free, and counts as held.
+        let _claimed = removing.claim(&self.stock, &closed);
+        closed
+    }
+
+    fn finish_removal(&self, removing: &Arc<Removing>) -> Result<(), u64> {
+        let closed = self.sweep(removing);
+        let remaining = self.remaining(removing);
+        if remaining != 0 {
+            return Err(remaining);
+        }
+        let mut spans = self.spans.lock();
+        spans.remove(removing.range);
+        self.note_largest(&spans);
+        drop(spans);
+        for (at, poisoned) in self.stock.poison.in_range(removing.range) {
+            if poisoned == Poisoned::Quarantined {
+                // Absent only where memory for the node was out.
+                let _word = self.tree.clear_immediate(Block::containing(at, Order::ZERO));
+                self.stock.poison.remove(at);
+            }
+        }
+        self.closing.end(&self.stock, removing);
+        drop(closed);
+        Ok(())
+    }
+
+    fn cancel_removal(&self, removing: &Arc<Removing>) {
+        // Nobody adds to it or carves from it once it is off the list.
+        self.closing.end(&self.stock, removing);
+        let mut claimed = removing.claimed().peekable();
+        while claimed.peek().is_some() {
+            self.with_slot(|slot| {
+                for block in claimed.by_ref().take(BATCH) {
+                    let given = self.give(slot, block);
+                    debug_assert_eq!(given, Ok(()), "{block:?} was claimed");
+                }
+            });
+        }
+    }
+
+    fn holders(&self, removing: &Removing) -> Vec<Holder> {
+        // Before the gate: a pin may run the drops of what was retired.
+        let guard = memdesc::pin();
+        let closed = self.sweep(removing);
+        let quarantined = self.stock.poison.in_range(removing.range);
+        let quarantined = quarantined.iter().filter(|(_, at)| *at == Poisoned::Quarantined);
+        let quarantined = quarantined.map(|&(at, _)| Block::containing(at, Order::ZERO));
+        let mut known: Vec<Granules> =
+            removing.claimed().chain(quarantined).map(Block::granules).collect();
+        let mut holders = Vec::new();
+        for (block, found) in self.tree.iter(removing.range, &guard) {
+            known.push(block.granules());
+            if self.stock.poison.get(block.base()) == Some(Poisoned::Quarantined)
+                && block.order() == Order::ZERO
+            {
+                continue;
+            }
+            holders.push(Holder {
+                granules: block.granules(),
+                block: Some(block),
+                kind: found.kind_name(),
+                owner: found.owner(),
+            });
+        }
+        drop(closed);
+        known.sort_unstable_by_key(|range| range.first());
+        let unnamed =
+            |granules| Holder { granules, block: None, kind: "bare", owner: OwnerId::RESOURCE };
+        holders.extend(removing.gaps(known.into_iter()).map(unnamed));
+        holders.sort_unstable_by_key(|holder| holder.granules.first());
+        holders
+    }
+}
