@@ -4,13 +4,15 @@
 //!
 //! Every change of the forest or of a slot happens inside a bracket of some
 //! slot or while the gate is closed. Calls without a hand use the thread's own
-//! slot (see `local`), or borrow one of a few shared ones, each behind a lock. No callback (owner, descriptor's drop,
-//! driver) runs inside a bracket or under the gate.
+//! slot (see `local`), or borrow one of a few shared ones, each behind a lock.
+//! No callback (owner, descriptor's drop, driver) runs inside a bracket or under
+//! the gate.
 //!
 //! # Lock order
 //!
 //! shared slot, then gate, then one of the leaf locks (spans, runs, closing
-//! ranges, poison set, epoch; the poison set's also under that of the ranges); a descriptor's lock is never waited for under any of them.
+//! ranges, poison set, epoch; the poison set's also under that of the ranges); a
+//! descriptor's lock is never waited for under any of them.
 
 use crate::closing::{Closing, Kept};
 use crate::error::{Error, OutOfMemory};
