@@ -96,13 +96,35 @@ impl Slot {
         if place.level != 0 {
             return false;
         }
-        let Some(held) = self.held_of(place.word) else { return false };
+        let Some(held) = self.held_of(place.word) else { return self.open_pending(stock, place) };
         let mask = held.mask();
         held.set_mask(mask | place.mask);
         if mask & place.mask != 0 {
             held.set_mask(mask);
             return false;
         }
+        true
+    }
+
+    /// Makes the places pending, in a pending word that is open already or in
+    /// the next; `false` if there is none left, or they are free already.
+    #[inline(always)]
+    fn open_pending(&self, stock: &Stock, place: Place) -> bool {
+        // A look that nothing waits for: it brings the line near until the
+        // word is given.
+        if stock.forest.load(0, place.word) & place.mask != 0 {
+            return false;
+        }
+        let words = self.pending_words();
+        if let Some(open) = self.pending.iter().take(words).find(|open| open.is_of(place.word)) {
+            let mask = open.mask();
+            let is_new = mask & place.mask == 0;
+            open.set_mask(if is_new { mask | place.mask } else { mask });
+            return is_new;
+        }
+        let Some(next) = self.pending.get(words) else { return false };
+        next.set(place.word, place.mask);
+        self.set_pending_words(words + 1);
         true
     }
 
@@ -282,20 +304,10 @@ impl Slot {
         if order.get() > CLAIMED_ORDERS && self.is_warm(0, place.word) {
             return stock.forest.give(place, |level, word| self.is_warm(level, word));
         }
-        if stock.forest.load(0, place.word) & place.mask != 0 {
-            return Err(AlreadyFree);
-        }
-        if self.held().any(|held| held.is_of(place.word) && held.mask() & place.mask != 0) {
-            return Err(AlreadyFree);
-        }
-        let mut words = self.pending_words();
-        if words == PENDING {
+        if self.pending_words() == PENDING {
             self.give_pending(stock);
-            words = 0;
         }
-        self.pending[words].set(place.word, place.mask);
-        self.set_pending_words(words + 1);
-        Ok(())
+        if self.open_pending(stock, place) { Ok(()) } else { Err(AlreadyFree) }
     }
 
     /// Gives the pending words. The look at each word when it was opened has
