@@ -89,7 +89,7 @@ impl Forest {
                 continue;
             };
             let avoided = avoid.places(level, word);
-            if let Some(mask) = self.take_in_word(level, word, run, avoided) {
+            if let Some(mask) = self.take_in_word(level, word, run, avoided, snuggest_run) {
                 return Some(block_of(level, word, mask, run));
             }
             if avoided != 0 && second_best.is_none() {
@@ -106,11 +106,12 @@ impl Forest {
         }
         // Rather a place to avoid than a larger block broken, or nothing.
         let word = second_best?;
-        let mask = self.take_in_word(level, word, run, 0)?;
+        let mask = self.take_in_word(level, word, run, 0, snuggest_run)?;
         Some(block_of(level, word, mask, run))
     }
 
-    /// Takes `run` places of one word that are not `avoided`, lowest first.
+    /// Takes `run` places of one word that are not `avoided`: those that `pick`
+    /// picks of the free ones.
     #[inline]
     pub(crate) fn take_in_word(
         &self,
@@ -118,6 +119,7 @@ impl Forest {
         word: u64,
         run: u32,
         avoided: u64,
+        pick: impl Fn(u64, u32) -> Option<u64>,
     ) -> Option<u64> {
         let atomic = self.word(level, word)?;
         let mut value = atomic.load(Ordering::Relaxed);
@@ -128,7 +130,7 @@ impl Forest {
                 }
                 return None;
             }
-            let mask = snuggest_run(value & !avoided, run)?;
+            let mask = pick(value & !avoided, run)?;
             if memdesc::seeded!("taken without a compare-exchange") {
                 atomic.store(value & !mask, Ordering::Release);
                 return Some(mask);

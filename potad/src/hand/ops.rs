@@ -69,13 +69,13 @@ impl Slot {
         Some(block)
     }
 
-    /// Takes a block out of the level's warm word: one compare-exchange.
+    /// Takes the lowest block out of the level's warm word: one compare-exchange.
     #[inline(always)]
     fn take_warm(&self, stock: &Stock, order: Order) -> Option<Block> {
         let (level, run) = (order.level(), order.run());
         let word = self.warm(level)?;
         let avoided = stock.avoided(level, word);
-        let mask = stock.forest.take_in_word(level, word, run, avoided)?;
+        let mask = stock.forest.take_in_word(level, word, run, avoided, lowest_run)?;
         Some(block_of(level, word, mask, run))
     }
 
