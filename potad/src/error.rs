@@ -104,6 +104,42 @@ pub enum Error {
         /// How many.
         granules: u64,
     },
+    /// A list of no zones.
+    #[error("a list of no zones")]
+    NoZone,
+    /// A list that names a zone twice.
+    #[error("the list names resource {zone} twice")]
+    ZoneTwice {
+        /// The resource.
+        zone: u32,
+    },
+    /// A zone that is not registered with the potad that was asked.
+    #[error("resource {zone} is of another potad")]
+    NotOfPotad {
+        /// The resource.
+        zone: u32,
+    },
+    /// Zones of one list have one granule, so that an order is a size.
+    #[error("the list has granules of {first} and of {other} units")]
+    MixedGranules {
+        /// Units per granule of the first zone.
+        first: u64,
+        /// Units per granule of another one.
+        other: u64,
+    },
+    /// A nested granule divides the granule of the parent into a power of two
+    /// of them, and its blocks of the import order exist.
+    #[error(
+        "granules of {granule} do not nest in blocks of order {import} of granules of {parent}"
+    )]
+    NoNesting {
+        /// Units per granule, as asked.
+        granule: u64,
+        /// Units per granule of the parent.
+        parent: u64,
+        /// The order of the parent's blocks, as asked.
+        import: Order,
+    },
     /// A granule of no units.
     #[error("a granule of 0 units")]
     NoGranule,

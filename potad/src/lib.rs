@@ -77,6 +77,7 @@ mod stock;
 mod typed;
 mod words;
 mod zone;
+mod zonelist;
 
 pub use check::Broken;
 pub use error::{Error, Refused};
@@ -95,6 +96,7 @@ pub use run::Align;
 pub use stats::Stats;
 pub use typed::{Block, Found, Locked, Ref};
 pub use zone::{Split, Zone};
+pub use zonelist::Zonelist;
 
 /// The README's example, compiled and run with the doctests of the workspace.
 #[cfg(doctest)]

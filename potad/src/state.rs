@@ -164,6 +164,8 @@ impl State {
                 let given = self.give(slot, block);
                 debug_assert_eq!(given, Ok(()), "{block:?} was never given before");
             }
+            // Small ends of the range are for everybody, not for this hand.
+            slot.flush(&self.stock);
         });
         Ok(())
     }
@@ -323,6 +325,22 @@ impl State {
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.with_idle_slot(|slot| self.take_with(slot, order, then))
+    }
+
+    /// As [`take_with_any`](Self::take_with_any), but looks into no other hand:
+    /// *exhausted* means no more than that nothing is at hand.
+    pub(crate) fn take_at_hand<R>(
+        &self,
+        order: Order,
+        then: impl FnOnce(Block) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.check_order(order)?;
+        self.with_slot(|slot| {
+            let Taken::Block(block) = slot.take(&self.stock, order)? else {
+                return Err(Error::Exhausted { order });
+            };
+            then(block).inspect_err(|_| self.give_own(slot, block))
+        })
     }
 
     /// Where a new hand starts to search: the first span.
