@@ -273,7 +273,7 @@ fn subtype_name(subtype: Subtype) -> &'static str {
     }
 }
 
-fn worse(one: Outcome, other: Outcome) -> Outcome {
+pub(crate) fn worse(one: Outcome, other: Outcome) -> Outcome {
     let rank = |outcome| match outcome {
         Outcome::Recovered => 0,
         Outcome::Delayed => 1,

@@ -65,6 +65,7 @@ mod local;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
+mod nested;
 mod poison;
 mod potad;
 mod remove;
@@ -89,6 +90,7 @@ pub use isolate::{HostSays, Wanted};
 pub use lookup;
 pub use memdesc;
 pub use memdesc::{Guard, pin};
+pub use nested::Nested;
 pub use potad::Potad;
 pub use remove::{Holder, Removal};
 pub use resource::{IntoSpan, Resource, Span};

@@ -289,6 +289,34 @@ impl State {
         Ok(())
     }
 
+    /// Takes those of `ranges` that are wholly free out of the zone at once,
+    /// until `enough` of their granules are out; returns them. One rendezvous
+    /// for all.
+    pub(crate) fn withdraw(
+        &self,
+        ranges: impl Iterator<Item = Granules>,
+        enough: u64,
+    ) -> Vec<Granules> {
+        let mut out = Vec::new();
+        let mut granules = 0;
+        let _closed = self.close_and_flush();
+        for range in ranges {
+            if granules >= enough {
+                break;
+            }
+            let is_free = range.cover().all(|block| self.stock.forest.is_free(block));
+            if !is_free || self.take_range(range).is_err() {
+                continue;
+            }
+            let mut spans = self.spans.lock();
+            spans.remove(range);
+            self.note_largest(&spans);
+            granules += range.count();
+            out.push(range);
+        }
+        out
+    }
+
     fn cancel_removal(&self, removing: &Arc<Removing>) {
         // Nobody adds to it or carves from it once it is off the list.
         self.closing.end(&self.stock, removing);

@@ -133,6 +133,12 @@ impl Units {
         Ok(Self { granule, shift, origin })
     }
 
+    /// The same units in granules of another size, which divides the granule.
+    pub(crate) fn nested(self, granule: u64) -> Self {
+        let shift = granule.is_power_of_two().then_some(granule.trailing_zeros());
+        Self { granule, shift, origin: self.origin }
+    }
+
     /// Units per granule.
     pub(crate) fn granule(self) -> u64 {
         self.granule

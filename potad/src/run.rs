@@ -178,7 +178,7 @@ impl State {
     }
 
     /// Takes a range that is free, while every hand is closed.
-    fn take_range(&self, range: Granules) -> Result<(), Error> {
+    pub(crate) fn take_range(&self, range: Granules) -> Result<(), Error> {
         for block in range.cover() {
             let taken = self.stock.forest.take_exact(block);
             if let Ok(Taken::Block(block)) = taken {

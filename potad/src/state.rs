@@ -103,14 +103,31 @@ impl State {
             }
         };
         let first = ranges.iter().next().map_or(Granule(0), Granules::first);
+        let state = Self::empty(resource.name, resource.space, units, top, first, kinds, owners);
+        for range in ranges.iter() {
+            state.add(range)?;
+        }
+        Ok(state)
+    }
+
+    /// A state without a span; hands start to search at `first`.
+    fn empty(
+        name: String,
+        space: u16,
+        units: Units,
+        top: u32,
+        first: Granule,
+        kinds: Kinds,
+        owners: Arc<Owners>,
+    ) -> Self {
         let gate = Gate::new();
         let shared = core::array::from_fn(|_| Mutex::new(gate.register(Slot::new(first.0))));
-        let state = Self {
+        Self {
             id: unique_id(),
             #[cfg(all(feature = "std", not(loom)))]
             me: memdesc::sync::Weak::new(),
-            name: resource.name,
-            space: resource.space,
+            name,
+            space,
             units,
             stock: Stock::new(top),
             tree: Tree::new(),
@@ -125,11 +142,18 @@ impl State {
             owners,
             own_owner: Mutex::new(None),
             failures: FailureCounts::default(),
-        };
-        for range in ranges.iter() {
-            state.add(range)?;
         }
-        Ok(state)
+    }
+
+    /// A state without a span, of `1 << finer` granules per granule of this
+    /// one, with its units, kinds and owners, and as far a reach.
+    pub(crate) fn nested(&self, name: String, granule: u64, finer: u32) -> Self {
+        let reach = self.stock.forest.last_granule().0;
+        let last = (reach.leading_zeros() > finer).then(|| (reach << finer) | ((1 << finer) - 1));
+        let top = Forest::top_for(Granule(last.unwrap_or(u64::MAX >> 1)));
+        let units = self.units.nested(granule);
+        let (kinds, owners) = (self.kinds.clone(), Arc::clone(&self.owners));
+        Self::empty(name, self.space, units, top, Granule(0), kinds, owners)
     }
 
     /// Adds a range of free granules: all of it, or nothing.
