@@ -103,14 +103,17 @@ impl Closing {
         removals.iter().map(|removing| removing.range).find(|there| there.overlaps(range))
     }
 
-    /// Claims what is free of `range`, which overlaps no closing range, and
-    /// makes it one. Without memory for the tables nothing is changed.
+    /// Empties the hands, claims what is free of `range`, which overlaps no
+    /// closing range, and makes it one. Without memory for the tables nothing is changed.
     pub(crate) fn begin(
         &self,
         stock: &Stock,
         closed: &Closed<'_>,
         range: Granules,
     ) -> Result<Arc<Removing>, OutOfMemory> {
+        if !seeded!("began without a flush") {
+            closed.slots().for_each(|slot| slot.flush(stock));
+        }
         let removing = Arc::new(Removing {
             range,
             claimed: Forest::new(stock.forest.top()),
@@ -140,6 +143,22 @@ impl Closing {
         if removals.is_empty() {
             stock.poison.suspect_poisoned();
         }
+    }
+
+    /// As [`end`](Self::end); the blocks that were claimed are the caller's to
+    /// give back.
+    pub(crate) fn cancel<'r>(
+        &self,
+        stock: &Stock,
+        removing: &'r Arc<Removing>,
+    ) -> impl Iterator<Item = Block> + 'r {
+        // Off the list first: a free that still finds it there would be kept
+        // behind the walk's back.
+        let early = seeded!("given back before it left the list")
+            .then(|| removing.claimed().collect::<alloc::vec::Vec<_>>());
+        self.end(stock, removing);
+        let late = early.is_none().then(|| removing.claimed());
+        early.into_iter().flatten().chain(late.into_iter().flatten())
     }
 
     fn set_hull(&self, removals: &[Arc<Removing>]) {

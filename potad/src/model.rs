@@ -126,9 +126,6 @@ impl Ground {
     pub fn begin_removal(&self, first: u64, last: u64) -> Leaving {
         let range = Granules::new(Granule(first), Granule(last)).expect("not empty");
         let closed = self.gate.close();
-        if !memdesc::seeded!("began without a flush") {
-            closed.slots().for_each(|slot| slot.flush(&self.stock));
-        }
         Leaving(self.closing.begin(&self.stock, &closed, range).expect("models have memory"))
     }
 
@@ -146,14 +143,9 @@ impl Ground {
 
     /// Gives back what was claimed, as a zone does.
     pub fn cancel_removal(&self, leaving: &Leaving, front: &Front) {
-        if memdesc::seeded!("given back before it left the list") {
-            leaving.0.claimed().for_each(|block| self.give(block));
-            self.closing.end(&self.stock, &leaving.0);
-            return;
-        }
-        self.closing.end(&self.stock, &leaving.0);
+        let claimed = self.closing.cancel(&self.stock, &leaving.0);
         let _inside = self.gate.enter(&front.slot);
-        leaving.0.claimed().for_each(|block| self.give(block));
+        claimed.for_each(|block| self.give(block));
     }
 
     /// As a zone allocates: through the hand, then with all hands closed.
