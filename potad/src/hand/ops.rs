@@ -106,8 +106,9 @@ impl Slot {
         true
     }
 
-    /// Makes the places pending, in a pending word that is open already or in
-    /// the next; `false` if there is none left, or they are free already.
+    /// Makes the places the next pending word; `false` if there is none left, or
+    /// they are free already. (Not merged into an older one of the same word: a
+    /// search of unforeseeable length costs more than the RMW it would save.)
     #[inline(always)]
     fn open_pending(&self, stock: &Stock, place: Place) -> bool {
         // A look that nothing waits for: it brings the line near until the
@@ -116,12 +117,6 @@ impl Slot {
             return false;
         }
         let words = self.pending_words();
-        if let Some(open) = self.pending.iter().take(words).find(|open| open.is_of(place.word)) {
-            let mask = open.mask();
-            let is_new = mask & place.mask == 0;
-            open.set_mask(if is_new { mask | place.mask } else { mask });
-            return is_new;
-        }
         let Some(next) = self.pending.get(words) else { return false };
         next.set(place.word, place.mask);
         self.set_pending_words(words + 1);
@@ -315,7 +310,10 @@ impl Slot {
     fn give_pending(&self, stock: &Stock) {
         self.set_pending_words(0);
         for (word, mask) in self.pending.iter().filter_map(Held::release) {
-            self.give_up(stock, word, mask);
+            // Free already: a double free through a handle made of an address,
+            // between two looks at the word. The first one stands.
+            let place = Place { level: 0, word, mask };
+            let _twice = stock.forest.give(place, |level, word| self.is_warm(level, word));
         }
     }
 
