@@ -46,6 +46,11 @@ fn a1_claim_meets_free_into_the_claimed_word() {
     model("A1 claim || free", 7, a1_claim_against_free);
 }
 
+#[test]
+fn a1_twin_claimed_without_a_swap() {
+    twin("A1", "claimed without a swap", a1_claim_against_free);
+}
+
 /// A2: two frees complete a word: exactly one moves it up, and no granule is
 /// lost.
 fn a2_two_frees() {
@@ -225,4 +230,9 @@ fn a9_exact_against_take() {
 #[test]
 fn a9_exact_request_meets_allocation() {
     model("A9 exact || take", 64, a9_exact_against_take);
+}
+
+#[test]
+fn a9_twin_exact_taken_without_a_compare_exchange() {
+    twin("A9 exact", "taken without a compare-exchange", a9_exact_against_take);
 }

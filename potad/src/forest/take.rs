@@ -179,6 +179,13 @@ impl Forest {
 
     /// Takes every bit of a word at once.
     pub(crate) fn claim_word(&self, level: u32, word: u64) -> u64 {
+        if memdesc::seeded!("claimed without a swap")
+            && let Some(atomic) = self.word(level, word)
+        {
+            let value = atomic.load(Ordering::Acquire);
+            atomic.store(0, Ordering::Release);
+            return value;
+        }
         // Acquire: as in `take_in_word`.
         self.word(level, word).map_or(0, |atomic| atomic.swap(0, Ordering::AcqRel))
     }
