@@ -10,6 +10,7 @@
 //! forgets the handle and makes it again: [`Zone::adopt_bare`](crate::Zone::adopt_bare)
 //! looks everywhere first, [`Zone::bare_at`](crate::Zone::bare_at) trusts.
 
+use crate::hand::Code;
 use core::fmt;
 use memdesc::{Block as Place, Granule, Granules, Order};
 
@@ -21,22 +22,20 @@ use memdesc::{Block as Place, Granule, Granules, Order};
 #[must_use = "dropping it leaks the granules: free it"]
 pub struct BareBlock {
     /// The block in 8 bytes, so that the handle travels in two registers.
-    code: u64,
+    pub(crate) code: Code,
     pub(crate) zone: u32,
 }
 
 impl BareBlock {
     #[inline(always)]
-    pub(crate) fn new(block: Place, zone: u32) -> Self {
-        Self { code: block.encode(), zone }
+    pub(crate) fn new(code: Code, zone: u32) -> Self {
+        Self { code, zone }
     }
 
     /// The geometry block, as plain data.
     #[inline(always)]
     pub fn block(&self) -> Place {
-        let order = Order::alignment_of(self.code);
-        // As `Place::decode`, of what is never 0.
-        Place::containing(Granule((self.code - order.granules()) >> 1), order)
+        self.code.block()
     }
 
     /// The first granule.

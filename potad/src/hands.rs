@@ -51,8 +51,8 @@ impl Hand {
     #[inline(always)]
     pub fn alloc_bare(&mut self, order: Order) -> Result<BareBlock, Error> {
         let state = self.zone.state();
-        if let Some(block) = self.slot.take_hot(&state.stock, order) {
-            return Ok(state.bare(block));
+        if let Some(code) = self.slot.take_hot(&state.stock, order) {
+            return Ok(BareBlock::new(code, state.id));
         }
         self.alloc_bare_slow(order)
     }
@@ -68,7 +68,7 @@ impl Hand {
     #[inline(always)]
     pub fn free_bare(&mut self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
         let state = self.zone.state();
-        if block.zone == state.id && self.slot.give_hot(&state.stock, block.block()) {
+        if block.zone == state.id && self.slot.give_hot(&state.stock, block.code) {
             return Ok(());
         }
         self.free_bare_slow(block)

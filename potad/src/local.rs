@@ -29,12 +29,12 @@
 //! Beside the hand's own operation: the thread-local's address, its borrow
 //! flag, and a comparison per zone that the thread uses. No read-modify-write.
 
-use crate::hand::Slot;
+use crate::hand::{Code, Slot};
 use crate::state::State;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use memdesc::Order;
 use memdesc::sync::{Arc, Weak};
-use memdesc::{Block, Order};
 
 std::thread_local! {
     static HANDS: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
@@ -59,15 +59,15 @@ impl Drop for Entry {
 /// Takes a block out of this thread's hand, if that is a matter of plain
 /// operations.
 #[inline(always)]
-pub(crate) fn take_hot(state: &State, order: Order) -> Option<Block> {
+pub(crate) fn take_hot(state: &State, order: Order) -> Option<Code> {
     on_entry(state, |slot| slot.take_hot(&state.stock, order)).flatten()
 }
 
 /// Gives a block to this thread's hand, if that is a matter of plain
 /// operations.
 #[inline(always)]
-pub(crate) fn give_hot(state: &State, block: Block) -> bool {
-    on_entry(state, |slot| slot.give_hot(&state.stock, block)).unwrap_or(false)
+pub(crate) fn give_hot(state: &State, code: Code) -> bool {
+    on_entry(state, |slot| slot.give_hot(&state.stock, code)).unwrap_or(false)
 }
 
 /// Runs `operate` on this thread's slot of the zone, which it gets if it has

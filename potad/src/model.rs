@@ -5,7 +5,7 @@
 
 use crate::closing::{Closing, Kept, Removing};
 use crate::forest::{Forest, Taken};
-use crate::hand::{Gate, Slot};
+use crate::hand::{Code, Gate, Slot};
 use crate::stock::Stock;
 use alloc::vec::Vec;
 use memdesc::sync::Arc;
@@ -168,7 +168,7 @@ impl Front {
     /// As a hand frees: hot if it can be, else kept if it is poisoned or in a
     /// closing range, else given. Returns whether it was kept.
     pub fn free(&self, ground: &Ground, block: Block) -> bool {
-        if self.slot.give_hot(&ground.stock, block) {
+        if self.slot.give_hot(&ground.stock, Code::of(block)) {
             return false;
         }
         let _inside = ground.gate.enter(&self.slot);

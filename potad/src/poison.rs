@@ -57,9 +57,16 @@ impl PoisonSet {
         is_new
     }
 
+    /// Whether any block at all is suspect.
+    #[inline(always)]
+    pub(crate) fn is_any_suspect(&self) -> bool {
+        // Acquire: as in `is_suspect`.
+        self.filter.load(Ordering::Acquire) != 0
+    }
+
     /// Whether some granule of the block may be in the set, or in a closing
     /// range.
-    #[inline]
+    #[cold]
     pub(crate) fn is_suspect(&self, block: Block) -> bool {
         passes(self.filter.load(Ordering::Acquire), block)
     }

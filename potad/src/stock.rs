@@ -10,6 +10,7 @@
 
 use crate::error::OutOfMemory;
 use crate::forest::{Avoid, Forest, Taken, lowest_run, word_of};
+use crate::hand::Code;
 use crate::poison::PoisonSet;
 use crate::reported::Reported;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
@@ -40,9 +41,12 @@ impl Stock {
     }
 
     /// Places whose memory the host has taken back: taken last.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn avoided(&self, level: u32, word: u64) -> u64 {
-        self.reported.get().map_or(0, |reported| reported.places(level, word))
+        match self.reported.get() {
+            None => 0,
+            Some(reported) => reported.places(level, word),
+        }
     }
 
     /// Takes a block from the forest; [`on_take`](Self::on_take) must follow.
@@ -56,6 +60,14 @@ impl Stock {
     pub(crate) fn on_take(&self, block: Block) {
         if let Some(reported) = self.reported.get() {
             reported.forget(block);
+        }
+    }
+
+    /// As [`on_take`](Self::on_take).
+    #[inline(always)]
+    pub(crate) fn on_take_code(&self, code: Code) {
+        if self.reported.get().is_some() {
+            self.on_take(code.block());
         }
     }
 
@@ -73,6 +85,12 @@ impl Stock {
     #[inline]
     pub(crate) fn is_suspect(&self, block: Block) -> bool {
         self.poison.is_suspect(block)
+    }
+
+    /// As [`is_suspect`](Self::is_suspect), in one load where nothing is.
+    #[inline(always)]
+    pub(crate) fn may_suspect(&self, code: Code) -> bool {
+        self.poison.is_any_suspect() && self.is_suspect(code.block())
     }
 
     /// A word of level 0 with a run of `run`: the one with the most free bits

@@ -1,6 +1,7 @@
 //! The zone: a registered resource, and what can be asked of it.
 
 use crate::error::{Error, Refused};
+use crate::hand::Code;
 use crate::handles::{BareBlock, RawBlock};
 use crate::home::Home;
 use crate::resource::{IntoSpan, Span};
@@ -164,8 +165,8 @@ impl Zone {
     #[inline]
     pub fn alloc_bare(&self, order: Order) -> Result<BareBlock, Error> {
         #[cfg(all(feature = "std", not(loom)))]
-        if let Some(block) = crate::local::take_hot(self.state(), order) {
-            return Ok(self.state().bare(block));
+        if let Some(code) = crate::local::take_hot(self.state(), order) {
+            return Ok(BareBlock::new(code, self.id()));
         }
         self.alloc_bare_slow(order)
     }
@@ -205,7 +206,7 @@ impl Zone {
     #[inline]
     pub fn free_bare(&self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
         #[cfg(all(feature = "std", not(loom)))]
-        if block.zone == self.id() && crate::local::give_hot(self.state(), block.block()) {
+        if block.zone == self.id() && crate::local::give_hot(self.state(), block.code) {
             return Ok(());
         }
         self.free_bare_slow(block)
@@ -438,7 +439,7 @@ impl Zone {
 
 impl State {
     pub(crate) fn bare(&self, block: Place) -> BareBlock {
-        BareBlock::new(block, self.id)
+        BareBlock::new(Code::of(block), self.id)
     }
 
     /// The halves of a live block, once the words that their frees will touch

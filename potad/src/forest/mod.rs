@@ -34,12 +34,14 @@
 
 mod exact;
 mod give;
+mod runs;
 mod search;
 mod take;
 mod walk;
 
 pub(crate) use give::AlreadyFree;
-pub(crate) use take::{Avoid, Taken, block_of, lowest_run};
+pub(crate) use runs::{ALIGNED, block_of, lowest_run};
+pub(crate) use take::{Avoid, Taken};
 
 use crate::error::OutOfMemory;
 use crate::words::Words;

@@ -60,6 +60,8 @@ impl Forest {
     }
 
     /// Word `word` of `level` has just left zero: makes it findable.
+    #[cold]
+    #[inline(never)]
     pub(super) fn set_summary(&self, level: u32, word: u64) {
         self.set_summary_from(level, level + 1, word);
     }

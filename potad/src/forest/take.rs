@@ -1,9 +1,10 @@
 //! Taking a block: in its own level, else out of a larger one.
 
+use super::runs::{block_of, lowest_run, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
+use memdesc::{Block, Granule, Order, Place};
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +126,7 @@ impl Forest {
         let mut value = atomic.load(Ordering::Relaxed);
         loop {
             if value == 0 {
-                if level < self.top {
-                    self.clear_summary(level, level + 1, word);
-                }
+                self.note_empty(level, word);
                 return None;
             }
             let mask = pick(value & !avoided, run)?;
@@ -147,6 +146,39 @@ impl Forest {
                 Ok(_) => return Some(mask),
                 Err(now) => value = now,
             }
+        }
+    }
+
+    /// Takes the lowest aligned run of `run` places of one word that are not
+    /// `avoided`: its first place. As [`take_in_word`](Self::take_in_word), and
+    /// short: for a word that is warm.
+    #[inline(always)]
+    pub(crate) fn take_lowest(&self, level: u32, word: u64, run: u32, avoided: u64) -> Option<u64> {
+        let atomic = self.word(level, word)?;
+        let mut value = atomic.load(Ordering::Relaxed);
+        loop {
+            let starts = run_starts(value & !avoided, run);
+            if starts == 0 {
+                if value == 0 {
+                    self.note_empty(level, word);
+                }
+                return None;
+            }
+            let first = u64::from(starts.trailing_zeros());
+            let rest = value & !(((1 << run) - 1) << first);
+            // Orderings as in `take_in_word`.
+            match atomic.compare_exchange_weak(value, rest, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(first),
+                Err(now) => value = now,
+            }
+        }
+    }
+
+    /// A word was seen zero: searches are to pass it by.
+    #[cold]
+    fn note_empty(&self, level: u32, word: u64) {
+        if level < self.top {
+            self.clear_summary(level, level + 1, word);
         }
     }
 
@@ -214,69 +246,3 @@ impl Forest {
         Ok(Taken::Block(wanted))
     }
 }
-
-/// The block that the places of one aligned run of one word make.
-#[inline]
-pub(crate) fn block_of(level: u32, word: u64, mask: u64, run: u32) -> Block {
-    let first = word << ORDERS_PER_LEVEL | u64::from(mask.trailing_zeros());
-    let order = ORDERS_PER_LEVEL * level + run.trailing_zeros();
-    // Below 64 by construction: a level's words hold only orders of it.
-    let order = Order::new(order).unwrap_or(Order::MAX);
-    Block::containing(Granule(first << (ORDERS_PER_LEVEL * level)), order)
-}
-
-/// The lowest aligned run of `run` set bits.
-#[inline(always)]
-pub(crate) fn lowest_run(bits: u64, run: u32) -> Option<u64> {
-    let starts = run_starts(bits, run);
-    let first = starts & starts.wrapping_neg();
-    // `run` ones from the lowest on: no overflow, the run is aligned.
-    (starts != 0)
-        .then(|| first.wrapping_shl(run - 1).wrapping_sub(first) | first.wrapping_shl(run - 1))
-}
-
-/// The aligned run of `run` set bits in the smallest wholly free group of the
-/// word, lowest first among equals: larger groups stay whole.
-#[inline]
-pub(super) fn snuggest_run(bits: u64, run: u32) -> Option<u64> {
-    let mut order = run.trailing_zeros() as usize;
-    let mut starts = run_starts(bits, run);
-    if starts == 0 {
-        return None;
-    }
-    // `starts` are of free groups of `1 << order`; `pairs` of those twice as
-    // large. A group that is no half of a pair is what we want.
-    while let Some(&aligned) = ALIGNED.get(order + 1) {
-        let pairs = starts & (starts >> (1 << order)) & aligned;
-        let single = starts & !(pairs | pairs << (1 << order));
-        if single != 0 {
-            starts = single;
-            break;
-        }
-        (starts, order) = (pairs, order + 1);
-    }
-    Some((u64::MAX >> (64 - run)) << starts.trailing_zeros())
-}
-
-/// The first places of the aligned runs of `run` set bits.
-#[inline(always)]
-fn run_starts(bits: u64, run: u32) -> u64 {
-    // After the folds, bit `i` says that `run` bits from `i` on are set.
-    let mut fits = bits;
-    let mut width = 1;
-    while width < run {
-        fits &= fits >> width;
-        width *= 2;
-    }
-    fits & ALIGNED[run.trailing_zeros() as usize % ALIGNED.len()]
-}
-
-/// Bits at multiples of 1, 2, 4, .. 32.
-const ALIGNED: [u64; ORDERS_PER_LEVEL as usize] = [
-    u64::MAX,
-    0x5555_5555_5555_5555,
-    0x1111_1111_1111_1111,
-    0x0101_0101_0101_0101,
-    0x0001_0001_0001_0001,
-    0x0000_0001_0000_0001,
-];

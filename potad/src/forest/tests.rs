@@ -1,7 +1,7 @@
 //! The forest against a plain array of granules.
 
 use super::*;
-use crate::forest::take::{lowest_run, snuggest_run};
+use crate::forest::runs::{lowest_run, snuggest_run};
 use alloc::vec;
 use alloc::vec::Vec;
 use memdesc::{Block, Granules, Order};

@@ -1,9 +1,14 @@
 //! Hands: what keeps the hot path free of read-modify-writes, and how others
 //! reach into it all the same.
 
+mod batch;
+mod code;
 mod gate;
-mod ops;
+mod give;
+mod held;
 mod slot;
+mod take;
 
+pub(crate) use code::Code;
 pub(crate) use gate::{Closed, Gate};
 pub(crate) use slot::{HIDDEN_GRANULES, Slot};

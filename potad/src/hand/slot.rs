@@ -6,15 +6,16 @@
 //!  busy     1: the owner is inside a bracket; 0: it is not
 //!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
 //!  claim 1  word 0x42  mask 1111..
-//!  pending  word 0x97  mask 0100..   frees to a few words elsewhere, not yet given
+//!  pending  word 0x97  mask 0100..   frees elsewhere, not yet given: word `w` at `w % 8`
 //!  warm[l]  word                     of level l: not merged while it is ours
 //!  closed   0                        written by whoever reaches in
 //! ```
 //!
 //! # What always holds
 //!
-//! - Bits of a claim's or the pending mask belong to the hand: they are in no
-//!   forest word and in no other slot.
+//! - Bits of a claim's or a pending mask belong to the hand: they are in no
+//!   forest word, in no other mask and in no other slot.
+//! - A word is at most once among the claims and pending words of a slot.
 //! - Only the owner, inside its bracket, or a closer that found the slot closed
 //!   and not busy, touches anything but `closed`.
 //! - Granules are in no word and in no mask only while some slot is busy: once
@@ -38,17 +39,18 @@
 //! A bracket is two plain stores and one load of lines that the owner has;
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
 
-use crate::forest::lowest_run;
+use super::held::Held;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::sync::{barrier, thread};
-use memdesc::{Block, Granule, LEVELS, ORDERS_PER_LEVEL, Order};
+use memdesc::{Block, LEVELS};
 
 /// Claimed words of a hand.
 pub(crate) const CLAIMS: usize = 2;
 
-/// Words of pending frees of a hand: given together, so that their cache misses
-/// overlap.
+/// Words of pending frees of a hand, each where its number says; one that is
+/// in another's way is given. So neighbours merge even where several streams
+/// of frees mix, and a word's line has come near by the time it is written.
 pub(crate) const PENDING: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// Granules that one hand can hold away from everybody else: its claims and
@@ -58,79 +60,8 @@ pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING) as u64;
 /// No word.
 const NONE: u64 = u64::MAX;
 
-/// A word of level 0 and the places of it that the hand owns.
-///
-/// Plain loads and stores: the bracket makes them one owner's at a time.
-#[derive(Debug)]
-pub(crate) struct Held {
-    word: AtomicU64,
-    mask: AtomicU64,
-}
-
-impl Held {
-    fn empty() -> Self {
-        Self { word: AtomicU64::new(NONE), mask: AtomicU64::new(0) }
-    }
-
-    #[inline]
-    pub(crate) fn word(&self) -> u64 {
-        self.word.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn mask(&self) -> u64 {
-        self.mask.load(Ordering::Relaxed)
-    }
-
-    /// Whether this holds places of `word`.
-    #[inline]
-    pub(crate) fn is_of(&self, word: u64) -> bool {
-        self.word() == word
-    }
-
-    #[inline]
-    pub(crate) fn set_mask(&self, mask: u64) {
-        self.mask.store(mask, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(&self, word: u64, mask: u64) {
-        self.word.store(word, Ordering::Relaxed);
-        self.set_mask(mask);
-    }
-
-    /// Empties it; returns what it held, if it held anything.
-    pub(crate) fn release(&self) -> Option<(u64, u64)> {
-        let (word, mask) = (self.word(), self.mask());
-        self.set(NONE, 0);
-        (mask != 0).then_some((word, mask))
-    }
-
-    /// The places held that `block` has.
-    fn overlap(&self, block: Block) -> u64 {
-        let place = block.place();
-        let (first, last) = (block.base().0, block.last().0);
-        let word = self.word();
-        match place.level {
-            0 if place.word == word => self.mask() & place.mask,
-            0 => 0,
-            _ if word != NONE && (first..=last).contains(&(word << ORDERS_PER_LEVEL)) => {
-                self.mask()
-            }
-            _ => 0,
-        }
-    }
-
-    /// Takes the lowest block of `order`, at most 5, out of the mask.
-    #[inline(always)]
-    pub(crate) fn take(&self, order: Order) -> Option<Block> {
-        let mask = self.mask();
-        let taken = lowest_run(mask, order.run())?;
-        self.set_mask(mask & !taken);
-        let first = self.word() << ORDERS_PER_LEVEL | u64::from(taken.trailing_zeros());
-        // Aligned already: the run is.
-        Some(Block::containing(Granule(first), order))
-    }
-}
+/// The largest order that claims serve.
+pub(crate) const CLAIMED_ORDERS: u32 = 2;
 
 /// What one hand holds.
 ///
@@ -141,10 +72,10 @@ pub(crate) struct Slot {
     // Written by the owner, in every operation.
     busy: AtomicU64,
     pub(crate) claims: [Held; CLAIMS],
-    /// Those below `pending_words` are in use.
-    pub(crate) pending: [Held; PENDING],
-    pending_words: AtomicU64,
+    pub(super) pending: [Held; PENDING],
     // Written by the owner when it moves on.
+    /// The pending word that was opened last.
+    pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
@@ -163,7 +94,7 @@ impl Slot {
             busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
             pending: core::array::from_fn(|_| Held::empty()),
-            pending_words: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             near: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             closed: Line(AtomicU64::new(0)),
@@ -233,23 +164,10 @@ impl Slot {
         self.claims.iter().chain(&self.pending)
     }
 
-    /// The pending words in use.
+    /// Where frees into `word` wait, unless it is a claim's.
     #[inline(always)]
-    pub(crate) fn pending_words(&self) -> usize {
-        self.pending_words.load(Ordering::Relaxed) as usize
-    }
-
-    pub(crate) fn set_pending_words(&self, words: usize) {
-        self.pending_words.store(words as u64, Ordering::Relaxed);
-    }
-
-    /// Where a free into `word` goes by a plain operation: a claim of it, or
-    /// the pending word that was opened last.
-    #[inline(always)]
-    pub(crate) fn held_of(&self, word: u64) -> Option<&Held> {
-        let last = self.pending_words().wrapping_sub(1);
-        let claim = self.claims.iter().find(|claim| claim.is_of(word));
-        claim.or_else(|| self.pending.get(last).filter(|pending| pending.is_of(word)))
+    pub(super) fn pending_of(&self, word: u64) -> &Held {
+        &self.pending[word as usize % PENDING]
     }
 
     /// Whether some granule of `block` is held here.

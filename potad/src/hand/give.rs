@@ -1,0 +1,134 @@
+//! Giving through a slot.
+//!
+//! # How
+//!
+//! A free into a claimed word, or into a pending one, is a plain operation. A
+//! free elsewhere opens its pending word, and the one that waited in the same
+//! place is given: one RMW for all its places, and none on its own line if it
+//! is whole by then. A free of a higher order goes to the forest at once.
+//!
+//! # What always holds
+//!
+//! Every function here runs inside the slot's bracket, or on a closed slot.
+//!
+//! # Cost (read-modify-writes)
+//!
+//! | operation | RMW |
+//! |---|---|
+//! | free into a claim or a pending word | 0 |
+//! | free elsewhere, level 0 | 1 per word touched, 1 more per 64 for the parent |
+//! | free elsewhere, other levels | 1, 1 more per 64 for the parent |
+
+use super::code::Code;
+use super::held::Held;
+use super::slot::{CLAIMED_ORDERS, Slot};
+use crate::forest::AlreadyFree;
+use crate::stock::Stock;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{Block, Place};
+
+/// Granules of the largest block that claims serve.
+const CLAIMED_GRANULES: u64 = 1 << CLAIMED_ORDERS;
+
+impl Slot {
+    /// The whole of a hot free: enters, gives into a word that is held or warm,
+    /// leaves. `false` if anything else is to be done.
+    #[inline(always)]
+    pub(crate) fn give_hot(&self, stock: &Stock, code: Code) -> bool {
+        let Some(_inside) = self.enter() else { return false };
+        // Inside the bracket: a failure reported before it is seen here, one
+        // reported after it finds the granule where we are about to put it.
+        if stock.may_suspect(code) && !memdesc::seeded!("freed without looking at the poison") {
+            return false;
+        }
+        if code.granules() > CLAIMED_GRANULES {
+            return self.give_large(stock, code).is_ok();
+        }
+        let (word, mask) = code.small_place();
+        match self.held_of(word) {
+            Some(held) => held.add(mask),
+            None => self.open_pending(stock, word, mask).is_ok(),
+        }
+    }
+
+    /// Gives a block back, which the caller owned.
+    pub(crate) fn give(&self, stock: &Stock, block: Block) -> Result<(), AlreadyFree> {
+        if block.order().get() > CLAIMED_ORDERS {
+            return self.give_large(stock, Code::of(block));
+        }
+        let place = block.place();
+        match self.held_of(place.word) {
+            Some(held) => held.add(place.mask).then_some(()).ok_or(AlreadyFree),
+            None => self.open_pending(stock, place.word, place.mask),
+        }
+    }
+
+    /// The claim or pending word that holds places of `word`.
+    #[inline(always)]
+    fn held_of(&self, word: u64) -> Option<&Held> {
+        let claim = self.claims.iter().find(|claim| claim.is_of(word));
+        claim.or_else(|| Some(self.pending_of(word)).filter(|pending| pending.is_of(word)))
+    }
+
+    /// Gives a block of an order above those of claims.
+    #[inline(never)]
+    fn give_large(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
+        let place = code.place();
+        if self.is_warm(place.level, place.word) {
+            return stock.forest.give_warm(place).then_some(()).ok_or(AlreadyFree);
+        }
+        self.give_elsewhere(stock, place)
+    }
+
+    #[inline(never)]
+    fn give_elsewhere(&self, stock: &Stock, place: Place) -> Result<(), AlreadyFree> {
+        if place.level == 0 {
+            return match self.held_of(place.word) {
+                Some(held) => held.add(place.mask).then_some(()).ok_or(AlreadyFree),
+                None => self.open_pending(stock, place.word, place.mask),
+            };
+        }
+        stock.forest.give(place, |level, word| self.is_warm(level, word))
+    }
+
+    /// Makes the places wait as their word's pending one, and gives those that
+    /// waited there for another.
+    #[inline]
+    fn open_pending(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
+        // Nothing waits for this look unless it says no: it brings the line
+        // near until the word is given.
+        if stock.forest.load(0, word) & mask != 0 {
+            return Err(AlreadyFree);
+        }
+        let pending = self.pending_of(word);
+        let (before, waiting) = (pending.word(), pending.mask());
+        pending.set(word, mask);
+        self.last.store(word, Ordering::Relaxed);
+        if waiting != 0 {
+            self.give_word(stock, before, waiting);
+        }
+        Ok(())
+    }
+
+    /// Gives places of a word of level 0 that the hand holds, and has forgotten
+    /// just now, to the forest.
+    #[inline]
+    pub(super) fn give_word(&self, stock: &Stock, word: u64, mask: u64) {
+        // Free already: a double free through a handle made of an address,
+        // between two looks at the word. The first one stands.
+        let place = Place { level: 0, word, mask };
+        let _twice = stock.forest.give(place, |level, word| self.is_warm(level, word));
+    }
+
+    /// Gives everything back and lets every warm word merge.
+    pub(crate) fn flush(&self, stock: &Stock) {
+        for level in 0..=stock.forest.top() {
+            if let Some(word) = self.set_warm(level, None) {
+                stock.forest.merge(level, word);
+            }
+        }
+        for (word, mask) in self.pending.iter().chain(&self.claims).filter_map(Held::release) {
+            self.give_word(stock, word, mask);
+        }
+    }
+}
