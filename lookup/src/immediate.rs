@@ -59,19 +59,8 @@ impl<H: Home> Tree<H> {
     /// Takes the word of a block out and returns what it said, poison hint
     /// included. Refuses, and changes nothing, if something else is there.
     pub fn clear_immediate(&self, block: Block) -> Result<Immediate, LookupError> {
-        let wrong = LookupError::WrongWord { asked: block };
-        let slots = self.slots(block).ok_or(wrong)?;
-        own_immediate(block, slots)?;
-        if seeded!("freed without looking at the mark") {
-            let old = Immediate::unpack(slots[0].load(Ordering::Relaxed)).ok_or(wrong);
-            clear(slots);
-            return old;
-        }
-        // `AcqRel` pairs with `poison_immediate`: a mark set before is seen
-        // here; one that comes later finds nothing.
-        let old = slots[0].swap(Word::EMPTY, Ordering::AcqRel);
-        clear(&slots[1..]);
-        Immediate::unpack(old).ok_or(wrong)
+        let slots = self.slots(block).ok_or(LookupError::WrongWord { asked: block })?;
+        take_immediate(block, slots)
     }
 
     /// Replaces the word of a block and returns what the old one said. A
@@ -126,6 +115,21 @@ impl<H: Home> Tree<H> {
     }
 }
 
+/// Empties the slots of an immediate block and returns what its word said.
+#[inline]
+pub(crate) fn take_immediate(block: Block, slots: &[AtomicWord]) -> Result<Immediate, LookupError> {
+    let seen = own_immediate(block, slots)?;
+    if seeded!("freed without looking at the mark") {
+        clear(slots);
+        return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
+    }
+    // `AcqRel` pairs with `poison_immediate`: a mark set before is seen here;
+    // one that comes later finds nothing.
+    let old = slots[0].swap(Word::EMPTY, Ordering::AcqRel);
+    clear(&slots[1..]);
+    Immediate::unpack(old).ok_or(LookupError::WrongWord { asked: block })
+}
+
 /// Replaces the head of an immediate block, keeping a poison hint; returns the
 /// old word's meaning and the new word.
 pub(crate) fn exchange_head(
@@ -147,6 +151,7 @@ pub(crate) fn exchange_head(
     }
 }
 
+#[inline]
 pub(crate) fn check_order(block: Block, immediate: Immediate) -> Result<(), LookupError> {
     if immediate.order != block.order() {
         return Err(LookupError::WrongOrder { asked: block, word: immediate.order });
@@ -156,6 +161,7 @@ pub(crate) fn check_order(block: Block, immediate: Immediate) -> Result<(), Look
 
 /// Refuses unless the slots are those of an immediate word of the block's
 /// order.
+#[inline]
 pub(crate) fn own_immediate(block: Block, slots: &[AtomicWord]) -> Result<Word, LookupError> {
     // Relaxed: the slots are the caller's.
     let word = slots[0].load(Ordering::Relaxed);

@@ -58,6 +58,7 @@ extern crate std;
 mod error;
 mod find;
 mod immediate;
+mod leaf;
 mod next;
 mod node;
 mod publish;
@@ -68,6 +69,7 @@ mod tree;
 mod validate;
 
 pub use error::{LookupError, PublishError};
+pub use leaf::Leaf;
 pub use next::Iter;
 pub use publish::Retracted;
 pub use tree::Tree;

@@ -23,8 +23,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use memdesc::sync::Mutex;
-use memdesc::sync::atomic::Ordering;
-use memdesc::{Guard, Word};
+use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::{Guard, Word, seeded};
 
 /// 64 words under one slot of the level above.
 #[repr(C, align(512))]
@@ -45,6 +45,8 @@ const LARGEST_BLOCK: usize = 4096;
 /// freed when this is dropped and not before. `free` holds nodes of `blocks`.
 pub(crate) struct Nodes {
     store: Mutex<Store>,
+    /// Nodes unlinked so far.
+    unlinks: AtomicU64,
 }
 
 #[derive(Default)]
@@ -70,7 +72,21 @@ pub(crate) struct Spare<'a> {
 
 impl Nodes {
     pub(crate) fn new() -> Self {
-        Self { store: Mutex::new(Store::default()) }
+        Self { store: Mutex::new(Store::default()), unlinks: AtomicU64::new(0) }
+    }
+
+    /// Nodes unlinked so far.
+    #[inline(always)]
+    pub(crate) fn unlinks(&self) -> u64 {
+        // Relaxed: it comes to whoever asks with the granules it is about.
+        self.unlinks.load(Ordering::Relaxed)
+    }
+
+    /// Counts a node that its owner has unlinked just now.
+    pub(crate) fn note_unlink(&self) {
+        if !seeded!("unlinked without counting") {
+            self.unlinks.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// An empty node, or `None` when memory is out.

@@ -132,6 +132,12 @@ impl<H: Home> Tree<H> {
         Some(group)
     }
 
+    /// The link to the node of level 0 around `at`, if it is there.
+    pub(crate) fn link_to(&self, at: Granule) -> Option<Word> {
+        let word = self.group_at(at, 1)?[place_of(at, 1)].load(Ordering::Acquire);
+        word.is_link().then_some(word)
+    }
+
     /// The covering slots of a block that is to be published: installs the
     /// nodes on the way, and refuses if anything is published above, in or
     /// below them. Nodes below that are empty are left for [`store`](Self::store).

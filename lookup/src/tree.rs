@@ -137,6 +137,8 @@ impl<H: Home> Tree<H> {
     /// Puts an unlinked node aside: retiring it needs a pin, and a pin may run
     /// the drops of what others retired, which a publication must not.
     pub(crate) fn set_aside(&self, link: NonNull<()>, level: u32) {
+        // Before the caller gives the granules on: see `leaf`.
+        self.nodes.note_unlink();
         if seeded!("node reused without a grace period") {
             return self.nodes.unlinked(link, level).give_back();
         }

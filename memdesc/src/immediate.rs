@@ -146,6 +146,25 @@ impl Immediate {
         )
     }
 
+    /// Whether a word is an immediate one of this order: what
+    /// [`unpack`](Self::unpack) would tell, in three operations.
+    ///
+    /// ```
+    /// use potad_memdesc::{Immediate, Order, OwnerId, Subtype, Word};
+    ///
+    /// let word = Immediate::new(Subtype::Raw, OwnerId(7), Order::ZERO).pack();
+    /// assert!(Immediate::is_of(word, Order::ZERO));
+    /// assert!(!Immediate::is_of(word, Order::MAX));
+    /// assert!(!Immediate::is_of(Word::EMPTY, Order::ZERO));
+    /// ```
+    #[inline]
+    pub fn is_of(word: Word, order: Order) -> bool {
+        // No kind, and a subtype: their low three bits are never zero.
+        let bits = word.bits();
+        bits & (0x3f << ORDER_SHIFT | 0x1f) == u64::from(order.get()) << ORDER_SHIFT
+            && bits & (7 << SUBTYPE_SHIFT) != 0
+    }
+
     /// What an immediate word says; `None` for any other word.
     #[inline]
     pub fn unpack(word: Word) -> Option<Self> {

@@ -68,35 +68,41 @@ impl fmt::Debug for BareBlock {
 #[derive(PartialEq, Eq, Hash)]
 #[must_use = "dropping it leaks the granules: free it"]
 pub struct RawBlock {
-    pub(crate) block: Place,
+    pub(crate) code: Code,
     pub(crate) zone: u32,
 }
 
 impl RawBlock {
+    #[inline]
+    pub(crate) fn new(block: Place, zone: u32) -> Self {
+        Self { code: Code::of(block), zone }
+    }
+
     /// The first granule.
     pub fn base(&self) -> Granule {
-        self.block.base()
+        self.block().base()
     }
 
     /// The order.
     pub fn order(&self) -> Order {
-        self.block.order()
+        self.block().order()
     }
 
     /// The granules, inclusive.
     pub fn granules(&self) -> Granules {
-        self.block.granules()
+        self.block().granules()
     }
 
     /// The geometry block, as plain data.
+    #[inline]
     pub fn block(&self) -> Place {
-        self.block
+        self.code.block()
     }
 }
 
 impl fmt::Debug for RawBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "raw({:?})", self.block)
+        write!(f, "raw({:?})", self.block())
     }
 }
 

@@ -37,8 +37,7 @@ impl Hand {
     pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
 
     pub(crate) fn new(state: Home) -> Self {
-        let start = state.0.next_start();
-        let slot = state.0.gate.register(Slot::new(start));
+        let slot = state.0.new_slot();
         Self { zone: Zone { state }, slot }
     }
 
@@ -89,25 +88,40 @@ impl Hand {
     #[inline]
     pub fn alloc_raw(&mut self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
         let state = self.zone.state();
-        let raw = state.take_with(&self.slot, order, |block| state.publish_raw(block, owner));
-        state.tree.settle();
+        let raw = match state.take_raw_hot(&self.slot, order, owner) {
+            Some(code) => Ok(RawBlock { code, zone: state.id }),
+            None => self.alloc_raw_slow(order, owner),
+        };
+        self.zone.state().tree.settle();
         raw
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_raw_slow(&mut self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
+        let (state, slot) = (self.zone.state(), &*self.slot);
+        state.take_with(slot, order, |block| state.publish_raw(slot, block, owner))
     }
 
     /// As [`Zone::free_raw`].
     #[inline]
     pub fn free_raw(&mut self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
         let state = self.zone.state();
+        if block.zone == state.id && state.give_raw_hot(&self.slot, block.code) {
+            return Ok(());
+        }
+        self.free_raw_slow(block)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_raw_slow(&mut self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
+        let state = self.zone.state();
         if let Err(why) = self.zone.check_zone(block.zone) {
             return Err(Refused { given: block, why });
         }
         let _inside = state.gate.enter(&self.slot);
-        state
-            .tree
-            .clear_immediate(block.block)
-            .map_err(Error::Lookup)
-            .and_then(|_| state.give(&self.slot, block.block))
-            .map_err(|why| Refused { given: block, why })
+        state.give_raw(&self.slot, block.code).map_err(|why| Refused { given: block, why })
     }
 
     /// As [`Zone::alloc_owned`].

@@ -29,11 +29,10 @@
 //! Beside the hand's own operation: the thread-local's address, its borrow
 //! flag, and a comparison per zone that the thread uses. No read-modify-write.
 
-use crate::hand::{Code, Slot};
+use crate::hand::Slot;
 use crate::state::State;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use memdesc::Order;
 use memdesc::sync::{Arc, Weak};
 
 std::thread_local! {
@@ -56,18 +55,11 @@ impl Drop for Entry {
     }
 }
 
-/// Takes a block out of this thread's hand, if that is a matter of plain
-/// operations.
+/// Runs `operate` on the slot that this thread has of the zone, if it has one
+/// and nobody is at it.
 #[inline(always)]
-pub(crate) fn take_hot(state: &State, order: Order) -> Option<Code> {
-    on_entry(state, |slot| slot.take_hot(&state.stock, order)).flatten()
-}
-
-/// Gives a block to this thread's hand, if that is a matter of plain
-/// operations.
-#[inline(always)]
-pub(crate) fn give_hot(state: &State, code: Code) -> bool {
-    on_entry(state, |slot| slot.give_hot(&state.stock, code)).unwrap_or(false)
+pub(crate) fn if_slot<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Option<R> {
+    on_entry(state, operate)
 }
 
 /// Runs `operate` on this thread's slot of the zone, which it gets if it has
@@ -110,7 +102,7 @@ fn add_entry(state: &State) -> bool {
     if is_free != Ok(true) {
         return false;
     }
-    let slot = state.gate.register(Slot::new(state.next_start()));
+    let slot = state.new_slot();
     let mut new = Some(Entry { zone: state.id, slot, state: state.me.clone() });
     let mut gone = Vec::new();
     let added = HANDS.try_with(|hands| {

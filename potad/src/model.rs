@@ -100,7 +100,7 @@ impl Ground {
 
     /// A new hand.
     pub fn front(&self) -> Front {
-        Front { slot: self.gate.register(Slot::new(0)) }
+        Front { slot: self.gate.register(Slot::new(0, Default::default())) }
     }
 
     /// Closes every hand, empties them, and takes a block if there is one.

@@ -18,7 +18,7 @@ use crate::closing::{Closing, Kept};
 use crate::error::{Error, OutOfMemory};
 use crate::failure::FailureCounts;
 use crate::forest::{Forest, Taken};
-use crate::hand::{Closed, Gate, Slot};
+use crate::hand::{Closed, Code, Gate, Slot};
 use crate::home::Home;
 use crate::resource::{Resource, Span, Spans, Units};
 use crate::stock::Stock;
@@ -120,8 +120,9 @@ impl State {
         kinds: Kinds,
         owners: Arc<Owners>,
     ) -> Self {
-        let gate = Gate::new();
-        let shared = core::array::from_fn(|_| Mutex::new(gate.register(Slot::new(first.0))));
+        let (gate, tree) = (Gate::new(), Tree::new());
+        let slot = || gate.register(Slot::new(first.0, tree.leaf()));
+        let shared = core::array::from_fn(|_| Mutex::new(slot()));
         Self {
             id: unique_id(),
             #[cfg(all(feature = "std", not(loom)))]
@@ -130,7 +131,7 @@ impl State {
             space,
             units,
             stock: Stock::new(top),
-            tree: Tree::new(),
+            tree,
             gate,
             shared,
             next_shared: AtomicUsize::new(0),
@@ -245,7 +246,7 @@ impl State {
 
     /// Runs `operate` on this thread's slot, or on a shared one, outside its
     /// bracket.
-    fn with_idle_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+    pub(crate) fn with_idle_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
         #[cfg(all(feature = "std", not(loom)))]
         let operate = match crate::local::with_slot(self, operate) {
             Ok(done) => return done,
@@ -287,14 +288,27 @@ impl State {
         order: Order,
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.check_order(order)?;
         {
             let _inside = self.gate.enter(slot);
-            if let Taken::Block(block) = slot.take(&self.stock, order)? {
+            let block = match slot.take_at_hand(&self.stock, order) {
+                Some(code) => Some(code.block()),
+                None => self.take_slow(slot, order)?,
+            };
+            if let Some(block) = block {
                 return then(block).inspect_err(|_| self.give_own(slot, block));
             }
         }
         self.take_closed(order, then)
+    }
+
+    /// Takes a block that is not at hand, inside the slot's bracket.
+    #[inline(never)]
+    fn take_slow(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
+        self.check_order(order)?;
+        match slot.take(&self.stock, order)? {
+            Taken::Block(block) => Ok(Some(block)),
+            Taken::Nothing => Ok(None),
+        }
     }
 
     /// As [`take_with`](Self::take_with), once nothing was found: closes every
@@ -356,21 +370,18 @@ impl State {
     pub(crate) fn take_at_hand<R>(
         &self,
         order: Order,
-        then: impl FnOnce(Block) -> Result<R, Error>,
+        then: impl FnOnce(&Slot, Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.check_order(order)?;
         self.with_slot(|slot| {
-            let Taken::Block(block) = slot.take(&self.stock, order)? else {
-                return Err(Error::Exhausted { order });
-            };
-            then(block).inspect_err(|_| self.give_own(slot, block))
+            let block = self.take_slow(slot, order)?.ok_or(Error::Exhausted { order })?;
+            then(slot, block).inspect_err(|_| self.give_own(slot, block))
         })
     }
 
-    /// Where a new hand starts to search: the first span.
-    pub(crate) fn next_start(&self) -> u64 {
-        let spans = self.spans.lock();
-        spans.iter().next().map_or(0, |span| span.first().0)
+    /// A slot for a new hand, which starts to search in the first span.
+    pub(crate) fn new_slot(&self) -> Arc<Slot> {
+        let first = self.spans.lock().iter().next().map_or(0, |span| span.first().0);
+        self.gate.register(Slot::new(first, self.tree.leaf()))
     }
 
     /// Gives a block back through `slot`, inside its bracket; what of it is
@@ -381,6 +392,61 @@ impl State {
             return self.give_suspect(slot, block);
         }
         slot.give(&self.stock, block).map_err(|_| Error::DoubleFree { asked: block.granules() })
+    }
+
+    /// The whole of a hot raw allocation: enters, takes, publishes, leaves.
+    /// `None` if anything else is to be done.
+    #[inline(always)]
+    pub(crate) fn take_raw_hot(&self, slot: &Slot, order: Order, owner: OwnerId) -> Option<Code> {
+        let _inside = slot.enter()?;
+        let code = slot.take_at_hand(&self.stock, order)?;
+        let word = Immediate::new(Subtype::Raw, owner, order);
+        if self.tree.publish_by(&slot.leaf, code.block(), word) {
+            return Some(code);
+        }
+        self.publish_far(slot, code, word)
+    }
+
+    /// Publishes the long way; what cannot be published goes back.
+    #[cold]
+    #[inline(never)]
+    fn publish_far(&self, slot: &Slot, code: Code, word: Immediate) -> Option<Code> {
+        let block = code.block();
+        if self.tree.publish_immediate(block, word).is_err() {
+            self.give_own(slot, block);
+            return None;
+        }
+        self.tree.lead(&slot.leaf, block);
+        Some(code)
+    }
+
+    /// The whole of a hot raw free: enters, clears, gives, leaves. `false` if
+    /// anything else is to be done.
+    #[inline(always)]
+    pub(crate) fn give_raw_hot(&self, slot: &Slot, code: Code) -> bool {
+        let Some(_inside) = slot.enter() else { return false };
+        self.tree.clear_by(&slot.leaf, code.block())
+            && (slot.give_at_hand(&self.stock, code) || self.give_far(slot, code))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_far(&self, slot: &Slot, code: Code) -> bool {
+        self.give(slot, code.block()).is_ok()
+    }
+
+    /// As [`give`](Self::give), for a block whose word is cleared first.
+    #[inline]
+    pub(crate) fn give_raw(&self, slot: &Slot, code: Code) -> Result<(), Error> {
+        if !self.tree.clear_by(&slot.leaf, code.block()) {
+            // While the granules are still the caller's.
+            self.tree.lead(&slot.leaf, code.block());
+            self.tree.clear_immediate(code.block()).map_err(Error::Lookup)?;
+        }
+        if slot.give_at_hand(&self.stock, code) {
+            return Ok(());
+        }
+        self.give(slot, code.block())
     }
 
     /// Gives back those parts of a block that are to circulate again: one

@@ -1,9 +1,11 @@
 //! The zone: a registered resource, and what can be asked of it.
 
 use crate::error::{Error, Refused};
-use crate::hand::Code;
+use crate::hand::{Code, Slot};
 use crate::handles::{BareBlock, RawBlock};
 use crate::home::Home;
+#[cfg(all(feature = "std", not(loom)))]
+use crate::local;
 use crate::resource::{IntoSpan, Span};
 use crate::state::{State, immediate};
 use crate::{Block, Found, Hand, Locked, Ref};
@@ -154,9 +156,26 @@ impl Zone {
     }
 
     /// Allocates a block with an immediate word: an owner, and lookup finds it.
+    #[inline]
     pub fn alloc_raw(&self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
         let state = self.state();
-        let raw = state.take_with_any(order, |block| state.publish_raw(block, owner));
+        #[cfg(all(feature = "std", not(loom)))]
+        if let Some(Some(code)) =
+            local::if_slot(state, |slot| state.take_raw_hot(slot, order, owner))
+        {
+            state.tree.settle();
+            return Ok(RawBlock { code, zone: state.id });
+        }
+        self.alloc_raw_slow(order, owner)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_raw_slow(&self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
+        let state = self.state();
+        let raw = state.with_idle_slot(|slot| {
+            state.take_with(slot, order, |block| state.publish_raw(slot, block, owner))
+        });
         state.tree.settle();
         raw
     }
@@ -165,7 +184,9 @@ impl Zone {
     #[inline]
     pub fn alloc_bare(&self, order: Order) -> Result<BareBlock, Error> {
         #[cfg(all(feature = "std", not(loom)))]
-        if let Some(code) = crate::local::take_hot(self.state(), order) {
+        if let Some(Some(code)) =
+            local::if_slot(self.state(), |slot| slot.take_hot(&self.state().stock, order))
+        {
             return Ok(BareBlock::new(code, self.id()));
         }
         self.alloc_bare_slow(order)
@@ -188,17 +209,28 @@ impl Zone {
     }
 
     /// Frees a raw block; its poisoned granules are kept.
+    #[inline]
     pub fn free_raw(&self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
+        #[cfg(all(feature = "std", not(loom)))]
+        if block.zone == self.id()
+            && let state = self.state()
+            && local::if_slot(state, |slot| state.give_raw_hot(slot, block.code)) == Some(true)
+        {
+            return Ok(());
+        }
+        self.free_raw_slow(block)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_raw_slow(&self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
         if let Err(why) = self.check_zone(block.zone) {
             return Err(Refused { given: block, why });
         }
         let state = self.state();
-        let place = block.block;
+        let code = block.code;
         state
-            .with_slot(|slot| {
-                state.tree.clear_immediate(place).map_err(Error::Lookup)?;
-                state.give(slot, place)
-            })
+            .with_slot(|slot| state.give_raw(slot, code))
             .map_err(|why| Refused { given: block, why })
     }
 
@@ -206,7 +238,11 @@ impl Zone {
     #[inline]
     pub fn free_bare(&self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
         #[cfg(all(feature = "std", not(loom)))]
-        if block.zone == self.id() && crate::local::give_hot(self.state(), block.code) {
+        if block.zone == self.id()
+            && let given =
+                local::if_slot(self.state(), |slot| slot.give_hot(&self.state().stock, block.code))
+            && given == Some(true)
+        {
             return Ok(());
         }
         self.free_bare_slow(block)
@@ -279,7 +315,7 @@ impl Zone {
     #[inline]
     pub fn raw_at(&self, base: Granule, order: Order) -> Result<RawBlock, Error> {
         let bare = self.bare_at(base, order)?;
-        Ok(RawBlock { block: bare.block(), zone: bare.zone })
+        Ok(RawBlock { code: bare.code, zone: bare.zone })
     }
 
     /// Splits a live typed block: the lower half keeps the descriptor, the
@@ -313,7 +349,7 @@ impl Zone {
         if let Err(why) = self.check_zone(block.zone) {
             return Err(Refused { given: block, why });
         }
-        let (lower, upper) = match self.state().ensure_halves(block.block) {
+        let (lower, upper) = match self.state().ensure_halves(block.block()) {
             Ok(halves) => halves,
             Err(why) => return Err(Refused { given: block, why }),
         };
@@ -322,10 +358,10 @@ impl Zone {
         drop(guard);
         let word = word.unwrap_or(immediate(Subtype::Raw, OwnerId::RESOURCE));
         let half = word.with_order(lower.order());
-        match self.state().tree.split_immediate(block.block, half, half) {
+        match self.state().tree.split_immediate(block.block(), half, half) {
             Ok(()) => {
                 let zone = block.zone;
-                Ok((RawBlock { block: lower, zone }, RawBlock { block: upper, zone }))
+                Ok((RawBlock::new(lower, zone), RawBlock::new(upper, zone)))
             }
             Err(why) => Err(Refused { given: block, why: Error::Lookup(why) }),
         }
@@ -452,10 +488,19 @@ impl State {
         Ok((lower, upper))
     }
 
-    pub(crate) fn publish_raw(&self, block: Place, owner: OwnerId) -> Result<RawBlock, Error> {
+    #[inline]
+    pub(crate) fn publish_raw(
+        &self,
+        slot: &Slot,
+        block: Place,
+        owner: OwnerId,
+    ) -> Result<RawBlock, Error> {
         let word = Immediate::new(Subtype::Raw, owner, block.order());
-        self.tree.publish_immediate(block, word).map_err(Error::Lookup)?;
-        Ok(RawBlock { block, zone: self.id })
+        if !self.tree.publish_by(&slot.leaf, block, word) {
+            self.tree.publish_immediate(block, word).map_err(Error::Lookup)?;
+            self.tree.lead(&slot.leaf, block);
+        }
+        Ok(RawBlock::new(block, self.id))
     }
 }
 

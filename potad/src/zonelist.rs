@@ -102,7 +102,9 @@ impl Zonelist {
     /// As [`Zone::alloc_bare`], from the first zone that has a block.
     pub fn alloc_bare(&self, order: Order) -> Result<BareBlock, Error> {
         self.fall_back(|zone, how| match how {
-            How::AtHand => zone.state().take_at_hand(order, |block| Ok(zone.state().bare(block))),
+            How::AtHand => {
+                zone.state().take_at_hand(order, |_, block| Ok(zone.state().bare(block)))
+            }
             How::Everywhere => zone.alloc_bare(order),
         })
     }
@@ -112,7 +114,8 @@ impl Zonelist {
         self.fall_back(|zone, how| match how {
             How::AtHand => {
                 let state = zone.state();
-                let raw = state.take_at_hand(order, |block| state.publish_raw(block, owner));
+                let raw =
+                    state.take_at_hand(order, |slot, block| state.publish_raw(slot, block, owner));
                 state.tree.settle();
                 raw
             }
@@ -137,7 +140,9 @@ impl Zonelist {
             let Some(given) = body.take() else { return Err(Error::Exhausted { order }) };
             let allocated = match how {
                 How::AtHand => zone.fresh(owner, given).and_then(|fresh| {
-                    zone.publish_typed(fresh, |publish| zone.state().take_at_hand(order, publish))
+                    zone.publish_typed(fresh, |publish| {
+                        zone.state().take_at_hand(order, |_, block| publish(block))
+                    })
                 }),
                 How::Everywhere => zone.alloc_owned(order, owner, given),
             };

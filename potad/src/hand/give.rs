@@ -35,7 +35,16 @@ impl Slot {
     /// leaves. `false` if anything else is to be done.
     #[inline(always)]
     pub(crate) fn give_hot(&self, stock: &Stock, code: Code) -> bool {
-        let Some(_inside) = self.enter() else { return false };
+        match self.enter() {
+            Some(_inside) => self.give_at_hand(stock, code),
+            None => false,
+        }
+    }
+
+    /// Gives into a word that is held or warm; `false` if anything else is to be
+    /// done.
+    #[inline(always)]
+    pub(crate) fn give_at_hand(&self, stock: &Stock, code: Code) -> bool {
         // Inside the bracket: a failure reported before it is seen here, one
         // reported after it finds the granule where we are about to put it.
         if stock.may_suspect(code) && !memdesc::seeded!("freed without looking at the poison") {

@@ -40,6 +40,7 @@
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
 
 use super::held::Held;
+use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::sync::{barrier, thread};
@@ -79,6 +80,8 @@ pub(crate) struct Slot {
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
+    /// The node of lookup where the owner works.
+    pub(crate) leaf: Leaf,
     // Written by closers.
     closed: Line<AtomicU64>,
 }
@@ -89,7 +92,7 @@ pub(crate) struct Slot {
 struct Line<T>(T);
 
 impl Slot {
-    pub(crate) fn new(near: u64) -> Self {
+    pub(crate) fn new(near: u64, leaf: Leaf) -> Self {
         Self {
             busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
@@ -97,6 +100,7 @@ impl Slot {
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
+            leaf,
             closed: Line(AtomicU64::new(0)),
         }
     }

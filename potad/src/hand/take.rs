@@ -39,6 +39,12 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn take_hot(&self, stock: &Stock, order: Order) -> Option<Code> {
         let _inside = self.enter()?;
+        self.take_at_hand(stock, order)
+    }
+
+    /// Takes a block out of a claim or a warm word, if one has it.
+    #[inline(always)]
+    pub(crate) fn take_at_hand(&self, stock: &Stock, order: Order) -> Option<Code> {
         match order.get() <= CLAIMED_ORDERS {
             true => self.take_claimed(order),
             false => self.take_warm(stock, order),
