@@ -158,10 +158,10 @@ impl Zone {
     /// Allocates a block with an immediate word: an owner, and lookup finds it.
     #[inline]
     pub fn alloc_raw(&self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
-        let state = self.state();
         #[cfg(all(feature = "std", not(loom)))]
-        if let Some(Some(code)) =
-            local::if_slot(state, |slot| state.take_raw_hot(slot, order, owner))
+        if let state = self.state()
+            && let Some(Some(code)) =
+                local::if_slot(state, |slot| state.take_raw_hot(slot, order, owner))
         {
             state.tree.settle();
             return Ok(RawBlock { code, zone: state.id });
