@@ -144,7 +144,7 @@ fn fullest(first: u64, line: &[AtomicU64], run: u32) -> Option<u64> {
         .zip(line)
         // Relaxed: the claim that follows looks again.
         .map(|(word, free)| (free.load(Ordering::Relaxed), word))
-        .filter(|&(free, _)| lowest_run(free, run).is_some())
+        .filter(|&(free, _)| free != 0 && (run == 1 || lowest_run(free, run).is_some()))
         .max_by_key(|(free, _)| free.count_ones())
         .map(|(_, word)| word)
 }

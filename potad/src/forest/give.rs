@@ -8,6 +8,15 @@ use memdesc::{ORDERS_PER_LEVEL, Place};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AlreadyFree;
 
+/// What setting bits made of their word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Added {
+    /// All ones: it belongs one level up, unless it is kept warm.
+    Whole,
+    /// Anything else.
+    Part,
+}
+
 impl Forest {
     /// Gives `place`, whose granules the caller owns, back; completes words
     /// upward unless `is_warm(level, word)` asks to keep one.
@@ -19,51 +28,86 @@ impl Forest {
         place: Place,
         is_warm: impl Fn(u32, u64) -> bool,
     ) -> Result<(), AlreadyFree> {
-        let Place { mut level, mut word, mut mask } = place;
-        let Some(first) = self.word(level, word) else {
-            // Present since the block was taken: it was never given out.
-            return Err(AlreadyFree);
-        };
         // Tested first, so that a double free changes nothing. Relaxed: bits
         // that we own are set by nobody else, and a bit that is not ours to
         // give is an error whichever value we see.
-        if first.load(Ordering::Relaxed) & mask != 0 {
-            return Err(AlreadyFree);
+        match self.word(place.level, place.word) {
+            Some(word) if word.load(Ordering::Relaxed) & place.mask == 0 => {
+                self.give_tested(place, is_warm)
+            }
+            // Present since the block was taken, or it was never given out.
+            _ => Err(AlreadyFree),
         }
+    }
+
+    /// As [`give`](Self::give), for places that were seen not to be free while
+    /// the caller owned them.
+    #[inline]
+    pub(crate) fn give_tested(
+        &self,
+        place: Place,
+        is_warm: impl Fn(u32, u64) -> bool,
+    ) -> Result<(), AlreadyFree> {
+        let Place { level, word, mask } = place;
         if mask == u64::MAX && level < self.top {
             // A whole word that is ours: it is zero, and its bit lives above.
-            (level, word, mask) = parent_of(level, word);
+            self.complete(level, word, is_warm);
+            return Ok(());
         }
+        match self.add(level, word, mask)? {
+            Added::Whole if level < self.top && !is_warm(level, word) => {
+                // Not ours if somebody took a bit: the word is whole no more.
+                if self.lift(level, word) {
+                    self.complete(level, word, is_warm);
+                }
+            }
+            Added::Whole | Added::Part => {}
+        }
+        Ok(())
+    }
+
+    /// A word is whole and in no level any more: sets its bit one level up, and
+    /// so on while that completes a word.
+    #[cold]
+    #[inline(never)]
+    fn complete(&self, level: u32, word: u64, is_warm: impl Fn(u32, u64) -> bool) {
+        let (mut level, mut word) = (level, word);
         loop {
-            let Some(atomic) = self.word(level, word) else {
-                debug_assert!(false, "a parent word that is not present");
-                return Ok(());
-            };
-            // Release: whoever takes the bits sees what we did to the block
-            // (its slots are clear). Acquire: if we complete the word, what we
-            // pass upward carries what the givers of the other bits did.
-            let before = atomic.fetch_or(mask, Ordering::AcqRel);
-            if before & mask != 0 {
-                // Two threads gave the same bits at once: undo what was new.
-                atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
-                return Err(AlreadyFree);
+            let (above, holder, mask) = parent_of(level, word);
+            // The bit stands for what we own: nobody else sets it.
+            let added = self.add(above, holder, mask);
+            debug_assert_ne!(added, Err(AlreadyFree), "level {above}, word {holder:#x}");
+            let whole = added == Ok(Added::Whole) && above < self.top;
+            if !whole || is_warm(above, holder) || !self.lift(above, holder) {
+                return;
             }
-            if before == 0 {
-                self.set_summary(level, word);
-            }
-            let after = match memdesc::seeded!("completed on a second look") {
-                true => self.load(level, word),
-                false => before | mask,
-            };
-            if after != u64::MAX || level == self.top || is_warm(level, word) {
-                return Ok(());
-            }
-            if !self.lift(level, word) {
-                // Somebody took a bit: the word is no longer whole.
-                return Ok(());
-            }
-            (level, word, mask) = parent_of(level, word);
+            (level, word) = (above, holder);
         }
+    }
+
+    /// Sets bits of one word.
+    #[inline(always)]
+    fn add(&self, level: u32, word: u64, mask: u64) -> Result<Added, AlreadyFree> {
+        let Some(atomic) = self.word(level, word) else {
+            debug_assert!(false, "a word that is not present");
+            return Ok(Added::Part);
+        };
+        // Release: whoever takes the bits sees what we did to the block (its
+        // slots are clear). Acquire: if we complete the word, what we pass
+        // upward carries what the givers of the other bits did.
+        let before = atomic.fetch_or(mask, Ordering::AcqRel);
+        if before == 0 {
+            self.set_summary(level, word);
+        } else if before & mask != 0 {
+            // Two threads gave the same bits at once: undo what was new.
+            atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
+            return Err(AlreadyFree);
+        }
+        let after = match memdesc::seeded!("completed on a second look") {
+            true => self.load(level, word),
+            false => before | mask,
+        };
+        Ok(if after == u64::MAX { Added::Whole } else { Added::Part })
     }
 
     /// Gives places of a word that the caller keeps warm: one `fetch_or`, no
@@ -86,10 +130,7 @@ impl Forest {
     /// bracket.
     pub(crate) fn merge(&self, level: u32, word: u64) {
         if level < self.top && self.load(level, word) == u64::MAX && self.lift(level, word) {
-            let (level, word, mask) = parent_of(level, word);
-            // The bits were one word's, and are ours now.
-            let given = self.give(Place { level, word, mask }, |_, _| false);
-            debug_assert_eq!(given, Ok(()));
+            self.complete(level, word, |_, _| false);
         }
     }
 

@@ -55,7 +55,7 @@ pub(crate) struct Forest {
     /// The highest level: one word of it spans the whole reach.
     top: u32,
     /// `free[l]`: the words of level `l`.
-    free: Vec<Words>,
+    free: [Words; LEVELS as usize],
     /// `has(l, m)` for `l < m <= top`: bit `i` says that some word of level
     /// `l` below place `i` of level `m` may be non-zero.
     has: Vec<Words>,
@@ -68,7 +68,7 @@ impl Forest {
         let levels = top as usize + 1;
         Self {
             top,
-            free: (0..levels).map(|_| Words::default()).collect(),
+            free: Default::default(),
             has: (0..levels * (levels - 1) / 2).map(|_| Words::default()).collect(),
         }
     }

@@ -3,6 +3,7 @@
 use super::runs::{block_of, lowest_run, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
+use core::ops::ControlFlow;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, Order, Place};
 
@@ -18,6 +19,19 @@ pub(crate) enum Taken {
 /// Words of its own level that a request looks into before it breaks a larger
 /// block: bounds the search when every word has bits but none a fitting run.
 const BUDGET: u32 = 64;
+
+/// Empty words side by side that a search passes before it asks the summaries.
+const FEW_EMPTY: u64 = 8;
+
+/// A search of one level.
+struct Search {
+    level: u32,
+    run: u32,
+    /// Words that it may still look into.
+    left: u32,
+    /// The first word that had but places to avoid.
+    second_best: Option<u64>,
+}
 
 /// What a take prefers to leave alone, word by word: places whose memory the
 /// host has taken back. 0 where nothing is to be avoided.
@@ -78,10 +92,9 @@ impl Forest {
         avoid: &impl Avoid,
     ) -> Option<Block> {
         let start = word_of(level, near);
-        let mut second_best = None;
-        let mut looked = 0;
+        let mut search = Search { level, run, left: budget, second_best: None };
         let (mut from, mut end) = (start, u64::MAX);
-        loop {
+        while search.left > 0 {
             let Some(word) = self.next_nonzero(level, from).filter(|&word| word < end) else {
                 if end != u64::MAX || start == 0 {
                     break;
@@ -89,26 +102,58 @@ impl Forest {
                 (from, end) = (0, start);
                 continue;
             };
-            let avoided = avoid.places(level, word);
-            if let Some(mask) = self.take_in_word(level, word, run, avoided, snuggest_run) {
-                return Some(block_of(level, word, mask, run));
+            match self.take_along(&mut search, word, end, avoid) {
+                ControlFlow::Break(block) => return Some(block),
+                ControlFlow::Continue(u64::MAX) => break,
+                ControlFlow::Continue(last) => from = last + 1,
             }
-            if avoided != 0 && second_best.is_none() {
-                second_best = Some(word);
-            }
-            looked += 1;
-            if looked >= budget {
-                break;
-            }
-            if word == u64::MAX {
-                break;
-            }
-            from = word + 1;
         }
+        let second_best = search.second_best;
         // Rather a place to avoid than a larger block broken, or nothing.
         let word = second_best?;
         let mask = self.take_in_word(level, word, run, 0, snuggest_run)?;
         Some(block_of(level, word, mask, run))
+    }
+
+    /// The part of a search along words that lie side by side, from `first`
+    /// on, below `end`: a block, or the last word looked into.
+    fn take_along(
+        &self,
+        search: &mut Search,
+        first: u64,
+        end: u64,
+        avoid: &impl Avoid,
+    ) -> ControlFlow<Block, u64> {
+        let Search { level, run, .. } = *search;
+        let words = self.words(level).ahead(first).unwrap_or_default();
+        let mut last = first;
+        for (word, atomic) in (first..end).zip(words) {
+            // Relaxed: a guess for the compare-exchange.
+            let value = atomic.load(Ordering::Relaxed);
+            if value == 0 && word > last + FEW_EMPTY {
+                // The summaries are the quicker way over a desert.
+                break;
+            }
+            if value == 0 && word != first {
+                continue;
+            }
+            last = word;
+            let avoided = avoid.places(level, word);
+            // (The first comes from the summaries: empty, it must be noted.)
+            if (word == first || run_starts(value & !avoided, run) != 0)
+                && let Some(mask) = self.take_in_word(level, word, run, avoided, snuggest_run)
+            {
+                return ControlFlow::Break(block_of(level, word, mask, run));
+            }
+            if avoided != 0 && search.second_best.is_none() {
+                search.second_best = Some(word);
+            }
+            search.left -= 1;
+            if search.left == 0 {
+                break;
+            }
+        }
+        ControlFlow::Continue(last)
     }
 
     /// Takes `run` places of one word that are not `avoided`: those that `pick`

@@ -126,7 +126,7 @@ impl Slot {
         // Free already: a double free through a handle made of an address,
         // between two looks at the word. The first one stands.
         let place = Place { level: 0, word, mask };
-        let _twice = stock.forest.give(place, |level, word| self.is_warm(level, word));
+        let _twice = stock.forest.give_tested(place, |level, word| self.is_warm(level, word));
     }
 
     /// Gives everything back and lets every warm word merge.
