@@ -141,69 +141,9 @@ impl Hand {
         self.alloc_owned(order, OwnerId::RESOURCE, body)
     }
 
-    /// Allocates up to `count` bare blocks of one order, each given to `out`;
-    /// returns how many. Fewer only if no more are free.
-    ///
-    /// Whole words are taken at once: orders 0 to 5 cost a fraction of an RMW
-    /// each.
-    ///
-    /// ```
-    /// # use potad::{Potad, Resource, memdesc::Order};
-    /// # let potad = Potad::new();
-    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 20))?;
-    /// let mut hand = ram.hand();
-    /// let mut pages = Vec::new();
-    /// assert_eq!(hand.alloc_many(Order::ZERO, 300, |page| pages.push(page))?, 256);
-    /// assert_eq!(hand.free_many(pages)?, 256);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn alloc_many(
-        &mut self,
-        order: Order,
-        count: usize,
-        mut out: impl FnMut(BareBlock),
-    ) -> Result<usize, Error> {
-        let state = self.zone.state();
-        state.check_order(order)?;
-        let mut given = 0;
-        while given < count {
-            let before = given;
-            {
-                let _inside = state.gate.enter(&self.slot);
-                let room = (count - given).min(BATCH);
-                let mut batch = smallvec::SmallVec::<[memdesc::Block; BATCH]>::new();
-                let taken = self.slot.take_many(&state.stock, order, room, &mut batch);
-                drop(_inside);
-                given += batch.len();
-                batch.into_iter().for_each(|block| out(state.bare(block)));
-                taken?;
-            }
-            if given > before {
-                continue;
-            }
-            match state.take_with(&self.slot, order, |block| Ok(state.bare(block))) {
-                Ok(block) => out(block),
-                Err(Error::Exhausted { .. }) => break,
-                Err(why) => return Err(why),
-            }
-            given += 1;
-        }
-        Ok(given)
-    }
-
-    /// Frees bare blocks; returns how many. In address order, neighbours share
-    /// one RMW. Stops at the first that is refused, which comes back; those
-    /// after it are dropped with the iterator.
-    pub fn free_many(
-        &mut self,
-        blocks: impl IntoIterator<Item = BareBlock>,
-    ) -> Result<usize, Refused<BareBlock>> {
-        let mut freed = 0;
-        for block in blocks {
-            self.free_bare(block)?;
-            freed += 1;
-        }
-        Ok(freed)
+    /// The zone, and the slot in it.
+    pub(crate) fn parts(&mut self) -> (&Zone, &Slot) {
+        (&self.zone, &self.slot)
     }
 
     /// Gives back everything that the hand holds.
@@ -213,9 +153,6 @@ impl Hand {
         self.slot.flush(&state.stock);
     }
 }
-
-/// Blocks per bracket of a batch: what is in transit at once.
-const BATCH: usize = 64;
 
 impl Drop for Hand {
     fn drop(&mut self) {

@@ -50,6 +50,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
+mod batch;
 mod check;
 mod closing;
 mod error;

@@ -87,10 +87,16 @@ impl Stock {
         self.poison.is_suspect(block)
     }
 
+    /// Whether any block at all is suspect.
+    #[inline(always)]
+    pub(crate) fn is_any_suspect(&self) -> bool {
+        self.poison.is_any_suspect()
+    }
+
     /// As [`is_suspect`](Self::is_suspect), in one load where nothing is.
     #[inline(always)]
     pub(crate) fn may_suspect(&self, code: Code) -> bool {
-        self.poison.is_any_suspect() && self.is_suspect(code.block())
+        self.is_any_suspect() && self.is_suspect(code.block())
     }
 
     /// A word of level 0 with a run of `run`: the one with the most free bits

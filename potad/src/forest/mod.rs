@@ -40,7 +40,7 @@ mod take;
 mod walk;
 
 pub(crate) use give::AlreadyFree;
-pub(crate) use runs::{ALIGNED, block_of, lowest_run};
+pub(crate) use runs::{ALIGNED, lowest_run};
 pub(crate) use take::{Avoid, Taken};
 
 use crate::error::OutOfMemory;

@@ -1,48 +1,146 @@
 //! Taking and giving many blocks inside one bracket.
+//!
+//! # Cost (read-modify-writes)
+//!
+//! Granules out of whole words: 1 per word while words come one by one, 1 per
+//! up to 64 words where the word above has them. Granules given in address
+//! order: 1 per 64, for the parent.
 
 use super::code::Code;
 use super::slot::{CLAIMED_ORDERS, Slot};
 use crate::error::OutOfMemory;
-use crate::forest::{Taken, block_of, lowest_run};
+use crate::forest::{Taken, lowest_run};
 use crate::stock::Stock;
-use memdesc::{Block, Order};
+use memdesc::{Granule, ORDERS_PER_LEVEL, Order};
 use smallvec::SmallVec;
+
+/// Blocks per bracket of a batch: what is in transit at once.
+pub(crate) const BATCH: usize = if cfg!(loom) { 4 } else { 512 };
+
+/// Blocks on their way between the slot and its caller.
+pub(crate) type Batch = SmallVec<[Code; BATCH]>;
 
 impl Slot {
     /// Takes up to `room` blocks at once: whole words, without a search for
     /// each. Fewer, or none, only where the next word has to be searched.
-    pub(crate) fn take_many<const N: usize>(
+    pub(crate) fn take_many(
         &self,
         stock: &Stock,
         order: Order,
         room: usize,
-        out: &mut SmallVec<[Block; N]>,
+        out: &mut Batch,
     ) -> Result<(), OutOfMemory> {
         if order.get() <= CLAIMED_ORDERS {
-            while out.len() < room {
-                match self.take_claimed(order).map(Code::block) {
-                    Some(block) => out.push(block),
-                    None if self.refill(stock, order)? => {}
-                    None => break,
-                }
-            }
-            return Ok(());
+            return self.take_many_small(stock, order, room, out);
         }
         let (level, run) = (order.level(), order.run());
         while out.len() < room {
             let Taken::Block(block) = self.take_shared(stock, order)? else { break };
-            out.push(block);
+            out.push(Code::of(block));
             // The rest of the same word in one go.
             let word = block.place().word;
             let more = (room - out.len()).min((64 / run) as usize);
             let mut taken = stock.forest.take_runs(level, word, run, more as u32);
             while let Some(mask) = lowest_run(taken, run) {
                 taken &= !mask;
-                let block = block_of(level, word, mask, run);
-                stock.on_take(block);
-                out.push(block);
+                let first = u64::from(mask.trailing_zeros());
+                let Some(code) = Code::at(word, first, order) else { break };
+                stock.on_take_code(code);
+                out.push(code);
             }
         }
         Ok(())
+    }
+
+    fn take_many_small(
+        &self,
+        stock: &Stock,
+        order: Order,
+        room: usize,
+        out: &mut Batch,
+    ) -> Result<(), OutOfMemory> {
+        loop {
+            for claim in &self.claims {
+                while out.len() < room
+                    && let Some(code) = claim.take(order)
+                {
+                    out.push(code);
+                }
+            }
+            if out.len() == room || !self.refill(stock, order)? {
+                return Ok(());
+            }
+            if let Some(whole) = self.claims.iter().find(|claim| claim.mask() == u64::MAX) {
+                self.take_whole_words(stock, whole.word(), order, room, out)?;
+            }
+        }
+    }
+
+    /// Takes whole words beside `word`, which was whole, as far as their places
+    /// one level up are free and `room` is left for all that they hold.
+    fn take_whole_words(
+        &self,
+        stock: &Stock,
+        word: u64,
+        order: Order,
+        room: usize,
+        out: &mut Batch,
+    ) -> Result<(), OutOfMemory> {
+        let each = 64 >> order.get();
+        let wanted = (room - out.len()) / each;
+        if wanted == 0 || stock.forest.top() == 0 {
+            return Ok(());
+        }
+        let above = word >> ORDERS_PER_LEVEL;
+        // Frees will want the words: those below one word share a table, so
+        // that this one's is there says that theirs is.
+        stock.forest.ensure(0, Granule(word << ORDERS_PER_LEVEL))?;
+        let mut taken = stock.forest.take_runs(1, above, 1, wanted.min(64) as u32);
+        while taken != 0 {
+            let word = above << ORDERS_PER_LEVEL | u64::from(taken.trailing_zeros());
+            taken &= taken - 1;
+            stock.on_claim(word);
+            let places = (0..64).step_by(1 << order.get());
+            out.extend(places.filter_map(|first| Code::small(word, first, order)));
+        }
+        Ok(())
+    }
+
+    /// Gives blocks, as far as nothing but held and warm words is asked for:
+    /// how many, from the first on. Neighbours are given together.
+    pub(crate) fn give_many(&self, stock: &Stock, codes: &[Code]) -> usize {
+        let mut given = 0;
+        while let Some(&code) = codes.get(given) {
+            let run = self.same_word(stock, &codes[given..]);
+            if run > 1 {
+                given += run;
+                continue;
+            }
+            if !self.give_at_hand(stock, code) {
+                break;
+            }
+            given += 1;
+        }
+        given
+    }
+
+    /// Gives the first blocks that lie in one word of level 0 together; how
+    /// many, 0 if they are to be given one by one.
+    fn same_word(&self, stock: &Stock, codes: &[Code]) -> usize {
+        if !codes.first().is_some_and(|code| code.is_small()) || stock.is_any_suspect() {
+            return 0;
+        }
+        let (word, mut mask) = codes[0].small_place();
+        let rest = codes[1..].iter().take_while(|code| {
+            let (same, more) = match code.is_small() {
+                true => code.small_place(),
+                false => return false,
+            };
+            let joins = same == word && mask & more == 0;
+            mask |= if joins { more } else { 0 };
+            joins
+        });
+        let run = 1 + rest.count();
+        if run > 1 && self.give_places(stock, word, mask).is_ok() { run } else { 0 }
     }
 }

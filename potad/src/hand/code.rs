@@ -10,6 +10,7 @@
 //! +-------------------+----------+-+
 //! ```
 
+use super::slot::CLAIMED_ORDERS;
 use core::num::NonZero;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
 
@@ -54,6 +55,12 @@ impl Code {
     #[inline(always)]
     pub(super) fn granules(self) -> u64 {
         self.0.get() & self.0.get().wrapping_neg()
+    }
+
+    /// Whether claims serve the order.
+    #[inline(always)]
+    pub(super) fn is_small(self) -> bool {
+        self.granules() <= 1 << CLAIMED_ORDERS
     }
 
     /// Word and places of a block of level 0.

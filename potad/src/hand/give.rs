@@ -27,9 +27,6 @@ use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Place};
 
-/// Granules of the largest block that claims serve.
-const CLAIMED_GRANULES: u64 = 1 << CLAIMED_ORDERS;
-
 impl Slot {
     /// The whole of a hot free: enters, gives into a word that is held or warm,
     /// leaves. `false` if anything else is to be done.
@@ -50,7 +47,7 @@ impl Slot {
         if stock.may_suspect(code) && !memdesc::seeded!("freed without looking at the poison") {
             return false;
         }
-        if code.granules() > CLAIMED_GRANULES {
+        if !code.is_small() {
             return self.give_large(stock, code).is_ok();
         }
         let (word, mask) = code.small_place();
@@ -66,9 +63,20 @@ impl Slot {
             return self.give_large(stock, Code::of(block));
         }
         let place = block.place();
-        match self.held_of(place.word) {
-            Some(held) => held.add(place.mask).then_some(()).ok_or(AlreadyFree),
-            None => self.open_pending(stock, place.word, place.mask),
+        self.give_places(stock, place.word, place.mask)
+    }
+
+    /// Gives places of one word of level 0, which the caller owned.
+    #[inline]
+    pub(super) fn give_places(
+        &self,
+        stock: &Stock,
+        word: u64,
+        mask: u64,
+    ) -> Result<(), AlreadyFree> {
+        match self.held_of(word) {
+            Some(held) => held.add(mask).then_some(()).ok_or(AlreadyFree),
+            None => self.open_pending(stock, word, mask),
         }
     }
 
@@ -92,10 +100,7 @@ impl Slot {
     #[inline(never)]
     fn give_elsewhere(&self, stock: &Stock, place: Place) -> Result<(), AlreadyFree> {
         if place.level == 0 {
-            return match self.held_of(place.word) {
-                Some(held) => held.add(place.mask).then_some(()).ok_or(AlreadyFree),
-                None => self.open_pending(stock, place.word, place.mask),
-            };
+            return self.give_places(stock, place.word, place.mask);
         }
         stock.forest.give(place, |level, word| self.is_warm(level, word))
     }

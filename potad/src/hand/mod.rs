@@ -9,6 +9,7 @@ mod held;
 mod slot;
 mod take;
 
+pub(crate) use batch::{BATCH, Batch};
 pub(crate) use code::Code;
 pub(crate) use gate::{Closed, Gate};
 pub(crate) use slot::{HIDDEN_GRANULES, Slot};
