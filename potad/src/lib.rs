@@ -50,6 +50,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
+mod aim;
 mod check;
 mod closing;
 mod error;
@@ -80,6 +81,7 @@ mod words;
 mod zone;
 mod zonelist;
 
+pub use aim::Aim;
 pub use check::Broken;
 pub use error::{Error, Refused};
 pub use failure::{FailureReport, OutcomeCounts};
