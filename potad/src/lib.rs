@@ -73,6 +73,7 @@ mod remove;
 mod reported;
 mod resource;
 mod run;
+mod shrink;
 mod state;
 mod stats;
 mod stock;

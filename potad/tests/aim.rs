@@ -1,5 +1,5 @@
-//! Directed requests against a plain line of granules: the lowest or highest
-//! that fits, and a refusal only if nothing fits.
+//! Directed requests and shrinking against a plain line of granules: the lowest
+//! or highest that fits, and a refusal only if nothing fits.
 
 use potad::memdesc::{Descriptor, Granules, Order, OwnerId};
 use potad::{Aim, Align, BareBlock, Error, Hand, Potad, RawBlock, Resource, Run, Zone};
@@ -84,6 +84,46 @@ impl Live {
     }
 }
 
+/// Shrinks anything to something smaller; what it keeps is its lower part.
+fn shrink(zone: &Zone, live: Live, random: &mut Random) -> Live {
+    let before = live.granules();
+    let mut smaller = |block: potad::memdesc::Block| {
+        order(random.below(u64::from(block.order().get()) + 1) as u32)
+    };
+    let (live, kept) = match live {
+        Live::Bare(block) => {
+            let wanted = smaller(block.block());
+            (Live::Bare(zone.shrink_bare(block, wanted).unwrap()), wanted.granules())
+        }
+        Live::Raw(block) => {
+            let wanted = smaller(block.block());
+            (Live::Raw(zone.shrink_raw(block, wanted).unwrap()), wanted.granules())
+        }
+        Live::Typed(block) => {
+            let wanted = smaller(block.block());
+            (Live::Typed(zone.shrink(block, wanted).unwrap()), wanted.granules())
+        }
+        Live::Run(run) => {
+            let wanted = 1 + random.below(before.count());
+            (Live::Run(zone.shrink_run(run, wanted).unwrap()), wanted)
+        }
+    };
+    let after = live.granules();
+    assert_eq!((after.first(), after.count()), (before.first(), kept));
+    let guard = potad::pin();
+    let word_at = |at: u64| zone.find(at, &guard).map(|found| found.owner());
+    let owner = match &live {
+        Live::Bare(_) => None,
+        Live::Raw(_) => Some(OwnerId(7)),
+        Live::Typed(_) => Some(OwnerId(8)),
+        Live::Run(_) => Some(OwnerId::RESOURCE),
+    };
+    for at in before.first().0..=before.last().0 {
+        assert_eq!(word_at(at), owner.filter(|_| at <= after.last().0), "granule {at}");
+    }
+    live
+}
+
 /// One directed request of any flavour, checked against the oracle.
 fn request(zone: &Zone, oracle: &Oracle, random: &mut Random, world: u64) -> Option<Live> {
     let lowest = random.below(2) == 0;
@@ -151,7 +191,7 @@ fn agree(spans: &[(u64, u64)], seed: u64, steps: usize) {
     let mut hand = zone.hand();
     let mut live: Vec<Live> = Vec::new();
     for step in 0..steps {
-        match random.below(6) {
+        match random.below(8) {
             // What hands hide is found as well.
             0 => {
                 if let Ok(block) = hand.alloc_bare(order(random.below(4) as u32)) {
@@ -164,6 +204,13 @@ fn agree(spans: &[(u64, u64)], seed: u64, steps: usize) {
                     oracle.set(taken.granules(), false);
                     live.push(taken);
                 }
+            }
+            4 if !live.is_empty() => {
+                let whole = live.swap_remove(random.below(live.len() as u64) as usize);
+                oracle.set(whole.granules(), true);
+                let part = shrink(&zone, whole, &mut random);
+                oracle.set(part.granules(), false);
+                live.push(part);
             }
             _ if !live.is_empty() => {
                 let gone = live.swap_remove(random.below(live.len() as u64) as usize);
