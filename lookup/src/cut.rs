@@ -46,7 +46,7 @@ struct Cut<'a> {
     keep: Granules,
     /// The block's, as it lives now.
     slots: &'a [AtomicWord],
-    /// Filled, each linking to the next lower; empty if nothing is kept below
+    /// To be filled, each linking to the next lower; empty if nothing is kept below
     /// the block's level, or if that is an array's.
     chain: Chain<'a>,
 }
@@ -76,12 +76,18 @@ impl<H: Home> Tree<H> {
             return Ok(block);
         }
         let word = locked.word();
-        let cut = self.prepare(block, lower.granules(), slots, &|_| word)?;
+        let cut = self.prepare(block, lower.granules(), slots)?;
+        if !seeded!("cut linked before it is filled") {
+            cut.fill(&|_| word);
+        }
         self.store_below(&cut, &|_| word);
         self.store_rest(&cut, &|_| word);
         let head = cut.own_word(0, &|_| word);
         // `Release`: what is below is filled before it is seen.
         slots[0].store(head, Ordering::Release);
+        if seeded!("cut linked before it is filled") {
+            cut.fill(&|_| word);
+        }
         cut.linked();
         // SAFETY: every slot that named the descriptor was overwritten just
         // above; what names it now are the slots of `lower`.
@@ -128,7 +134,8 @@ impl<H: Home> Tree<H> {
             return Ok(());
         }
         let word = move |order| Immediate { poisoned: false, ..old }.with_order(order).pack();
-        let cut = self.prepare(block, keep, slots, &word)?;
+        let cut = self.prepare(block, keep, slots)?;
+        cut.fill(&word);
         self.store_below(&cut, &word);
         self.store_rest(&cut, &word);
         let head = cut.own_word(0, &word);
@@ -157,13 +164,12 @@ impl<H: Home> Tree<H> {
         Ok(())
     }
 
-    /// Everything that can fail, and the nodes below filled.
+    /// Everything that can fail.
     fn prepare<'a>(
         &'a self,
         block: Block,
         keep: Granules,
         slots: &'a [AtomicWord],
-        word: &dyn Fn(Order) -> Word,
     ) -> Result<Cut<'a>, LookupError> {
         let level = block.order().level();
         let lowest = keep.cover().map(|piece| piece.order().level()).min().unwrap_or(level);
@@ -175,17 +181,8 @@ impl<H: Home> Tree<H> {
             return Ok(Cut { block, keep, slots, chain });
         }
         let out_of_memory = LookupError::OutOfMemory { asked: block };
-        let mut below: Option<Word> = None;
-        for (at, node) in (lowest..level).zip(&mut chain[lowest as usize..]) {
-            let spare = node.insert(self.nodes.take().ok_or(out_of_memory)?);
-            for piece in keep.cover().filter(|piece| piece.order().level() == at) {
-                fill(covering(spare.words(), piece), word(piece.order()));
-            }
-            if let Some(link) = below {
-                let partly = place_of(keep.last(), at);
-                fill(&spare.words()[partly..=partly], link);
-            }
-            below = Some(spare.peek_link());
+        for node in &mut chain[lowest as usize..level as usize] {
+            *node = Some(self.nodes.take().ok_or(out_of_memory)?);
         }
         Ok(Cut { block, keep, slots, chain })
     }
@@ -227,6 +224,22 @@ impl<H: Home> Tree<H> {
 }
 
 impl Cut<'_> {
+    /// Fills the nodes, which nobody sees yet.
+    fn fill(&self, word: &dyn Fn(Order) -> Word) {
+        let mut below: Option<Word> = None;
+        for (level, node) in (0..).zip(&self.chain) {
+            let Some(node) = node else { continue };
+            for piece in self.keep.cover().filter(|piece| piece.order().level() == level) {
+                fill(covering(node.words(), piece), word(piece.order()));
+            }
+            if let Some(link) = below {
+                let partly = place_of(self.keep.last(), level);
+                fill(&node.words()[partly..=partly], link);
+            }
+            below = Some(node.peek_link());
+        }
+    }
+
     /// What the block's own slot number `at` holds from now on: a piece, the
     /// link to the highest node, or nothing.
     fn own_word(&self, at: usize, word: &dyn Fn(Order) -> Word) -> Word {
