@@ -55,6 +55,7 @@ extern crate alloc;
 #[cfg(any(test, loom))]
 extern crate std;
 
+mod cut;
 mod error;
 mod find;
 mod immediate;

@@ -170,12 +170,12 @@ impl<H: Home> Tree<H> {
         Ok(())
     }
 
-    fn array_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
+    pub(crate) fn array_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
         let index = index_of(block.base(), level);
         self.array(level).group_or_make(index).ok_or(LookupError::OutOfMemory { asked: block })
     }
 
-    fn node_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
+    pub(crate) fn node_group(&self, block: Block, level: u32) -> Result<&Group, LookupError> {
         let mut group = self.array_group(block, SECTION_LEVEL)?;
         for above in (level + 1..=SECTION_LEVEL).rev() {
             let slot = &group[place_of(block.base(), above)];

@@ -220,7 +220,7 @@ fn fill(group: &Group, words: (Word, Word)) {
 }
 
 /// Sets the hint on a head that is ours; others may set it at once.
-fn poison_head(head: &AtomicWord) {
+pub(crate) fn poison_head(head: &AtomicWord) {
     let seen = head.load(Ordering::Relaxed);
     // Failing: somebody else set it, or took the block, which is misuse.
     let _ = head.compare_exchange(seen, seen.poisoned(), Ordering::AcqRel, Ordering::Relaxed);

@@ -167,3 +167,44 @@ fn statistics_start_at_nothing() {
     assert_eq!(ram.tree().nodes(), 3);
     assert!(ram.tree().bytes() > empty);
 }
+
+#[test]
+fn what_cannot_be_cut_is_refused_and_stays() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    tree.publish_immediate(block(64, 6), raw(1, 6)).unwrap();
+    let range = |first, last| Granules::new(Granule(first), Granule(last)).unwrap();
+    let wrong = Err(LookupError::WrongWord { asked: block(64, 5) });
+    assert_eq!(tree.cut_immediate(block(64, 5), range(64, 70)), wrong);
+    let no_part = Err(LookupError::Indivisible { asked: block(64, 6) });
+    assert_eq!(tree.cut_immediate(block(64, 6), range(65, 70)), no_part);
+    assert_eq!(tree.cut_immediate(block(64, 6), range(64, 128)), no_part);
+    assert_eq!(tree.clear_immediate(block(64, 6)), Ok(raw(1, 6)));
+
+    let folio = tree.publish(block(64, 4), ram.folio(1)).unwrap();
+    let larger = Order::new(5).unwrap();
+    let refused = LookupError::WrongOrder { asked: block(64, 4), word: larger };
+    assert_eq!(tree.shrink(&folio.lock(), larger), Err(refused));
+    let elsewhere = Ram::new();
+    let unknown = LookupError::WrongWord { asked: block(64, 4) };
+    assert_eq!(elsewhere.tree().shrink(&folio.lock(), Order::ZERO), Err(unknown));
+    assert_eq!(folio.block(), block(64, 4));
+    drop(folio);
+    assert_eq!(ram.back(), [(block(64, 4), false)]);
+}
+
+#[test]
+fn a_mark_goes_to_every_piece_of_a_cut() {
+    for (order, keep) in [(5, 21), (7, 100), (13, 5000), (24, (1 << 23) + 77), (30, 3)] {
+        let ram = Ram::new();
+        let tree = ram.tree();
+        tree.publish_immediate(block(0, order), raw(1, order)).unwrap();
+        tree.poison_immediate(Granule((1 << order) - 1)).unwrap();
+        let keep = Granules::new(Granule(0), Granule(keep - 1)).unwrap();
+        tree.cut_immediate(block(0, order), keep).unwrap();
+        for piece in keep.cover() {
+            assert!(tree.clear_immediate(piece).unwrap().poisoned, "{piece} of {keep}");
+        }
+        assert_eq!(tree.validate().unwrap().granules, 0);
+    }
+}

@@ -44,6 +44,8 @@ enum Op {
     Clear(Granule),
     /// Splits what lives here until it is below this order.
     Split(Granule, u32),
+    /// Cuts what lives here down to so many granules, or to an order.
+    Cut(Granule, u64),
     SetRaw(Granule, u16),
     Poison(Granule),
     Find(Granule),
@@ -57,6 +59,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (any_block(), 1u16..9).prop_map(|(block, owner)| Op::PublishRaw(block, owner)),
         4 => any_at().prop_map(Op::Clear),
         3 => (any_at(), 0u32..64).prop_map(|(at, order)| Op::Split(at, order)),
+        3 => (any_at(), prop_oneof![1u64..200, any::<u64>()]).prop_map(|(at, keep)| Op::Cut(at, keep)),
         1 => (any_at(), 1u16..9).prop_map(|(at, owner)| Op::SetRaw(at, owner)),
         1 => any_at().prop_map(Op::Poison),
         3 => any_at().prop_map(Op::Find),
@@ -129,6 +132,7 @@ impl Oracle {
                     tree.validate().unwrap();
                 }
             }
+            Op::Cut(at, keep) => self.cut(at, keep),
             Op::SetRaw(at, owner) => {
                 let Some(&(block, _)) = self.at(at) else { return };
                 let Some((_, Lives::Raw(old))) = self.map.get_mut(&block.base().0) else { return };
@@ -215,6 +219,40 @@ impl Oracle {
         self.map.insert(lower.base().0, (lower, low));
         self.map.insert(upper.base().0, (upper, high));
         true
+    }
+
+    fn cut(&mut self, at: Granule, keep: u64) {
+        let ram = self.ram.clone();
+        let tree = ram.tree();
+        let Some(&(block, _)) = self.at(at) else { return };
+        let (_, lives) = self.map.remove(&block.base().0).unwrap();
+        let order = Order::new((keep % 64) as u32).unwrap().min(block.order());
+        let lower = Block::containing(block.base(), order);
+        match lives {
+            Lives::Raw(old) => {
+                let count = 1 + (keep - 1) % block.order().granules();
+                let last = Granule(block.base().0 + (count - 1));
+                let keep = Granules::new(block.base(), last).unwrap();
+                tree.cut_immediate(block, keep).unwrap();
+                for piece in keep.cover() {
+                    let word = Lives::Raw(old.with_order(piece.order()));
+                    self.map.insert(piece.base().0, (piece, word));
+                }
+            }
+            Lives::Folio(folio) => {
+                assert_eq!(tree.shrink(&folio.lock(), order), Ok(lower));
+                assert_eq!(folio.block(), lower);
+                self.map.insert(lower.base().0, (lower, Lives::Folio(folio)));
+            }
+            Lives::Slab(slab) => {
+                let locked = tree.lock::<Slab>(at).unwrap();
+                assert_eq!(tree.shrink(&locked, order), Ok(lower));
+                self.map.insert(lower.base().0, (lower, Lives::Slab(slab)));
+            }
+        }
+        if let Some(after) = lower.last().checked_add(1).filter(|after| block.contains(*after)) {
+            self.check(after);
+        }
     }
 
     fn check(&self, at: Granule) {

@@ -39,6 +39,43 @@ pub enum Error {
         /// Units per granule.
         granule: u64,
     },
+    /// No block of this order is free within a range; said only after every hand
+    /// was looked into.
+    #[error("no free block of order {order} within {first:#x}..={last:#x}")]
+    ExhaustedWithin {
+        /// What was asked.
+        order: Order,
+        /// First unit of the range.
+        first: u64,
+        /// Last unit of the range.
+        last: u64,
+    },
+    /// No run of adjacent free blocks within a range is that long.
+    #[error("no {granules} adjacent free granules within {first:#x}..={last:#x}")]
+    NoRunWithin {
+        /// What was asked.
+        granules: u64,
+        /// First unit of the range.
+        first: u64,
+        /// Last unit of the range.
+        last: u64,
+    },
+    /// No granule of the resource lies wholly within a range.
+    #[error("no granule of the resource is within {first:#x}..={last:#x}")]
+    NothingWithin {
+        /// First unit of the range.
+        first: u64,
+        /// Last unit of the range.
+        last: u64,
+    },
+    /// What is to shrink keeps no more than it has.
+    #[error("{granules} granules cannot shrink to {asked}")]
+    NoShrink {
+        /// What was asked, in granules.
+        asked: u64,
+        /// What it has.
+        granules: u64,
+    },
     /// No run of adjacent free blocks is that long.
     #[error("no {granules} adjacent free granules")]
     NoRun {

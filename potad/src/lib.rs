@@ -50,6 +50,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
+mod aim;
 mod batch;
 mod check;
 mod closing;
@@ -73,6 +74,7 @@ mod remove;
 mod reported;
 mod resource;
 mod run;
+mod shrink;
 mod state;
 mod stats;
 mod stock;
@@ -81,6 +83,7 @@ mod words;
 mod zone;
 mod zonelist;
 
+pub use aim::Aim;
 pub use check::Broken;
 pub use error::{Error, Refused};
 pub use failure::{FailureReport, OutcomeCounts};

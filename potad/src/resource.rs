@@ -186,6 +186,16 @@ impl Units {
         Granules::new(from, to).map_err(|_| outside)
     }
 
+    /// The granules that lie wholly inside a span, if any.
+    pub(crate) fn granules_inside(self, span: Span) -> Option<Granules> {
+        let first = span.first.saturating_sub(self.origin).div_ceil(self.granule);
+        // Of the units up to and with the last one, those that make granules.
+        let units = u128::from(span.last.checked_sub(self.origin)?) + 1;
+        let last = (units / u128::from(self.granule)).checked_sub(1)?;
+        let last = last.min(u128::from(MAX_GRANULES - 1)) as u64;
+        Granules::new(Granule(first), Granule(last)).ok()
+    }
+
     /// The granules needed for so many units.
     pub(crate) fn granules_for(self, units: u64) -> u64 {
         units.div_ceil(self.granule)
@@ -310,6 +320,13 @@ mod tests {
         assert_eq!(units.index(35), Some(Granule(2)));
         assert_eq!((units.unit(Granule(2)), units.last_unit(Granule(2))), (24, 35));
         assert_eq!(units.granules_for(25), 3);
+        let inside = |first, last| units.granules_inside(Span { first, last });
+        assert_eq!(inside(1, 47), Some(range(1, 3)));
+        assert_eq!(inside(1, 46), Some(range(1, 2)));
+        assert_eq!((inside(1, 22), inside(0, 10)), (None, None));
+        let all =
+            Units::new(1, 1 << 63).unwrap().granules_inside(Span { first: 5, last: u64::MAX });
+        assert_eq!(all, Some(range(0, MAX_GRANULES - 1)));
         assert!(units.granules(Span { first: 12, last: 34 }).is_err());
     }
 }

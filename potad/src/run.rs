@@ -61,12 +61,9 @@ impl Zone {
                 other => return other,
             }
         }
-        let closed = state.close_and_flush();
+        let _closed = state.close_and_flush();
         let range = state.find_run(granules, align).ok_or(Error::NoRun { granules })?;
-        state.take_range(range)?;
-        let run = state.publish_run(range).inspect_err(|_| state.give_range(range));
-        drop(closed);
-        run
+        state.take_run(range)
     }
 
     /// Allocates exactly these units, if all of them are free.
@@ -87,14 +84,11 @@ impl Zone {
         if !state.is_in_span(range) {
             return Err(Error::Outside { address: state.units.unit(range.first()) });
         }
-        let closed = state.close_and_flush();
+        let _closed = state.close_and_flush();
         if !range.cover().all(|block| state.stock.forest.is_free(block)) {
             return Err(Error::NotFree { asked: range });
         }
-        state.take_range(range)?;
-        let run = state.publish_run(range).inspect_err(|_| state.give_range(range));
-        drop(closed);
-        run
+        state.take_run(range)
     }
 
     /// The run that an address lies in, if any.
@@ -126,7 +120,7 @@ impl Zone {
 
 impl State {
     /// An alignment in granules, as an order.
-    fn alignment(&self, align: Align) -> Result<Order, Error> {
+    pub(crate) fn alignment(&self, align: Align) -> Result<Order, Error> {
         let granule = self.units.granule();
         let refused = Error::NoAlignment { units: align.0, granule };
         if align.0 <= granule {
@@ -194,6 +188,12 @@ impl State {
             });
         }
         Ok(())
+    }
+
+    /// Takes a range that is free and makes it a run, while every hand is closed.
+    pub(crate) fn take_run(&self, range: Granules) -> Result<Run, Error> {
+        self.take_range(range)?;
+        self.publish_run(range).inspect_err(|_| self.give_range(range))
     }
 
     fn give_range(&self, range: Granules) {

@@ -32,6 +32,7 @@
 //! one `fetch_or`, plus one compare-exchange and one `fetch_or` per 64 for the
 //! parent. The summaries are written only when a word leaves zero.
 
+mod directed;
 mod exact;
 mod give;
 mod runs;
@@ -39,6 +40,7 @@ mod search;
 mod take;
 mod walk;
 
+pub(crate) use directed::End;
 pub(crate) use give::AlreadyFree;
 pub(crate) use runs::{ALIGNED, lowest_run};
 pub(crate) use take::{Avoid, Taken};

@@ -59,6 +59,48 @@ impl Forest {
         None
     }
 
+    /// The last word of `level`, at or before `from`, that the summaries call
+    /// non-zero: [`next_nonzero`](Self::next_nonzero) in a mirror.
+    pub(crate) fn previous_nonzero(&self, level: u32, from: u64) -> Option<u64> {
+        if level == self.top {
+            return (self.load(level, 0) != 0).then_some(0);
+        }
+        let mut from = from;
+        loop {
+            let (mut m, mut index) = self.climb_back(level, from)?;
+            loop {
+                if m == level + 1 {
+                    return Some(index);
+                }
+                let below = self.has(level, m - 1).load(index);
+                if below == 0 {
+                    break;
+                }
+                m -= 1;
+                index = index << ORDERS_PER_LEVEL | u64::from(63 - below.leading_zeros());
+            }
+            // An empty summary word: say so above, and go on before it.
+            self.clear_summary(level, m, index);
+            from = (index << (ORDERS_PER_LEVEL * (m - level - 1))).checked_sub(1)?;
+        }
+    }
+
+    /// Finds the lowest summary level at which something at or before word
+    /// `from` is set: its place there.
+    fn climb_back(&self, level: u32, from: u64) -> Option<(u32, u64)> {
+        let mut index = from;
+        for m in level + 1..=self.top {
+            let word = index >> ORDERS_PER_LEVEL;
+            let behind = self.has(level, m).load(word) & (u64::MAX >> (63 - (index & 63)));
+            if behind != 0 {
+                let last = u64::from(63 - behind.leading_zeros());
+                return Some((m, word << ORDERS_PER_LEVEL | last));
+            }
+            index = word.checked_sub(1)?;
+        }
+        None
+    }
+
     /// Word `word` of `level` has just left zero: makes it findable.
     #[cold]
     #[inline(never)]
