@@ -61,6 +61,7 @@ mod immediate;
 mod next;
 mod node;
 mod publish;
+mod ranges;
 mod slots;
 mod sparse;
 mod split;
@@ -70,5 +71,9 @@ mod validate;
 pub use error::{LookupError, PublishError};
 pub use next::Iter;
 pub use publish::Retracted;
+pub use ranges::{
+    Addresses, Found as RangeFound, Iter as RangeIter, Pages, Payload, Ranges, RangesError,
+    RangesSummary, Value,
+};
 pub use tree::Tree;
 pub use validate::Summary;
