@@ -63,6 +63,7 @@ mod leaf;
 mod next;
 mod node;
 mod publish;
+mod ranges;
 mod slots;
 mod sparse;
 mod split;
@@ -73,5 +74,9 @@ pub use error::{LookupError, PublishError};
 pub use leaf::Leaf;
 pub use next::Iter;
 pub use publish::Retracted;
+pub use ranges::{
+    Addresses, Found as RangeFound, Iter as RangeIter, Pages, Payload, Ranges, RangesError,
+    RangesSummary, Value,
+};
 pub use tree::Tree;
 pub use validate::Summary;
