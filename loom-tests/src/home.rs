@@ -30,6 +30,11 @@ unsafe impl Sync for Folio {}
 unsafe impl Sync for Slab {}
 
 impl Folio {
+    /// One of this number.
+    pub fn of(number: u32) -> Self {
+        Self { number: UnsafeCell::new(number) }
+    }
+
     /// The number it was made with.
     pub fn number(&self) -> u32 {
         // SAFETY: nobody writes once it is made.
@@ -94,8 +99,7 @@ impl Ram {
 
     /// A folio, not published.
     pub fn folio(&self, number: u32) -> Fresh<Self, Folio> {
-        let number = UnsafeCell::new(number);
-        Fresh::new(self.clone(), OwnerId(1), Folio { number }).expect("memory")
+        Fresh::new(self.clone(), OwnerId(1), Folio::of(number)).expect("memory")
     }
 
     /// A slab, not published.

@@ -3,25 +3,29 @@
 //! # Picture
 //!
 //! ```text
-//! 0         16       24 (with a home of 8 bytes)
+//! 0         16       24
 //! +--------+--------+--------------------------+
-//! | header |  home  |           body           |   64-byte aligned
+//! | header | anchor |           body           |   64-byte aligned
 //! +--------+--------+--------------------------+
 //!  \---- head ------/
 //! ```
 //!
-//! The head is the same for every body, so a cell whose type is not known
-//! statically can be counted, locked and asked for its home. Where its body
-//! lies, and how to drop it, its [`TypeInfo`] says.
+//! The head is the same for every body and every home, so a cell whose type is
+//! not known statically can be counted, locked and asked for its home. Where
+//! its body lies, and how to drop it, its [`TypeInfo`] says.
 //!
 //! # What always holds
 //!
 //! A cell is freed in two ways only: by `Fresh`, which owns it before it is
 //! published, and through the epoch by `Garbage`, which exists once nothing
-//! names it any more. Shared references to head and body are made from the
-//! pointer of the whole allocation, never one from the other.
+//! names it any more. It has a unit of its home's anchor until its teardown has
+//! run. Shared references to head and body are made from the pointer of the
+//! whole allocation, never one from the other.
 
+use crate::anchor::{Anchor, Unit};
 use crate::header::{After, Header};
+#[cfg(all(feature = "std", not(loom)))]
+use crate::slab::Class;
 use crate::{Dead, Descriptor, Home, OwnerId, Word};
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::any::TypeId;
@@ -29,7 +33,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-/// A descriptor in memory: header, home, body.
+/// A descriptor in memory: header, way to the home, body.
 #[repr(C, align(64))]
 pub struct Cell<H, T> {
     pub(crate) head: Head<H>,
@@ -37,7 +41,7 @@ pub struct Cell<H, T> {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Cell<usize, [u8; 360]>>() == 384);
+const _: () = assert!(size_of::<Cell<(), [u8; 360]>>() == 384);
 
 impl<H, T> fmt::Debug for Cell<H, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,22 +49,22 @@ impl<H, T> fmt::Debug for Cell<H, T> {
     }
 }
 
-/// What every cell of one home begins with.
+/// What every cell begins with.
 #[repr(C)]
 pub(crate) struct Head<H> {
     pub(crate) header: Header,
     #[cfg(loom)]
     pub(crate) canary: canary::Canary,
-    pub(crate) home: H,
+    pub(crate) anchor: NonNull<Anchor<H>>,
 }
 
 impl<H> Head<H> {
-    pub(crate) fn new(home: H, owner: OwnerId) -> Self {
+    fn new(anchor: NonNull<Anchor<H>>, owner: OwnerId) -> Self {
         Self {
             header: Header::new(owner),
             #[cfg(loom)]
             canary: canary::Canary::default(),
-            home,
+            anchor,
         }
     }
 }
@@ -72,9 +76,15 @@ pub struct TypeInfo {
     type_id: TypeId,
     /// The type's own name for itself.
     pub name: &'static str,
-    body: Layout,
+    /// The layout of the whole cell, the same for every home.
+    whole: Layout,
+    /// Where in it the body lies.
+    body: usize,
+    #[cfg(all(feature = "std", not(loom)))]
+    class: Option<Class>,
     /// Drops a body in place: the pointer is to a live one of this type.
-    drop_body: unsafe fn(*mut ()),
+    /// `None` if there is nothing to do.
+    drop_body: Option<unsafe fn(*mut ())>,
 }
 
 impl TypeInfo {
@@ -85,8 +95,11 @@ impl TypeInfo {
             &Self {
                 type_id: TypeId::of::<T>(),
                 name: T::NAME,
-                body: Layout::new::<T>(),
-                drop_body: drop_body::<T>,
+                whole: Layout::new::<Cell<(), T>>(),
+                body: core::mem::offset_of!(Cell<(), T>, body),
+                #[cfg(all(feature = "std", not(loom)))]
+                class: Class::of(Layout::new::<Cell<(), T>>()),
+                drop_body: if core::mem::needs_drop::<T>() { Some(drop_body::<T>) } else { None },
             }
         }
     }
@@ -96,6 +109,19 @@ impl TypeInfo {
     pub fn is<T: Descriptor>(&self) -> bool {
         // The address decides quickly; two addresses may still be one type.
         ptr::eq(self, Self::of::<T>()) || self.type_id == TypeId::of::<T>()
+    }
+
+    /// Bytes of a cell.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.whole.size()
+    }
+
+    /// The slab's class for the cells.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[inline]
+    pub(crate) fn class(&self) -> Option<Class> {
+        self.class
     }
 }
 
@@ -107,80 +133,112 @@ unsafe fn drop_body<T>(body: *mut ()) {
     unsafe { body.cast::<T>().drop_in_place() };
 }
 
-/// The layout of a cell and where its body lies: what `repr(C, align(64))`
-/// makes of the same fields.
-fn layout<H>(body: Layout) -> Option<(Layout, usize)> {
-    let (fields, offset) = Layout::new::<Head<H>>().extend(body).ok()?;
-    Some((fields.align_to(64).ok()?.pad_to_align(), offset))
+/// Memory for a cell, or `None`.
+#[inline]
+fn take_memory(info: &'static TypeInfo) -> Option<NonNull<()>> {
+    #[cfg(all(feature = "std", not(loom)))]
+    if let Some(class) = info.class {
+        return crate::local::take_cell(class);
+    }
+    // SAFETY: a cell has at least a header, so the size is not zero.
+    NonNull::new(unsafe { alloc(info.whole) }.cast())
 }
 
-/// Makes a cell, or hands the parts back.
+/// Gives the memory of a cell back.
+///
+/// # Safety
+///
+/// `cell` came from [`take_memory`] of the same `info`, what was inside has been
+/// dropped or moved out, and nobody uses it, now or later.
+#[inline]
+pub(crate) unsafe fn give_memory(cell: NonNull<()>, info: &'static TypeInfo) {
+    #[cfg(all(feature = "std", not(loom)))]
+    if let Some(class) = info.class {
+        // SAFETY: promised by the caller.
+        return unsafe { crate::local::give_cell(class, cell) };
+    }
+    // SAFETY: allocated with this layout, and the last use.
+    unsafe { dealloc(cell.as_ptr().cast(), info.whole) };
+}
+
+/// What could not be made into a cell: its size, and the parts.
+pub(crate) type Unmade<H, T> = (usize, Unit<H>, T);
+
+/// Makes a cell, which has the unit from then on, or hands the parts back.
+#[inline]
 pub(crate) fn make<H: Home, T: Descriptor>(
-    home: H,
+    unit: Unit<H>,
     owner: OwnerId,
     body: T,
-) -> Result<NonNull<Cell<H, T>>, (usize, T)> {
-    let whole = Layout::new::<Cell<H, T>>();
-    debug_assert_eq!(
-        layout::<H>(Layout::new::<T>()),
-        Some((whole, core::mem::offset_of!(Cell<H, T>, body)))
-    );
-    // SAFETY: a cell has at least a header, so the size is not zero.
-    let cell = unsafe { alloc(whole) }.cast::<Cell<H, T>>();
-    let Some(cell) = NonNull::new(cell) else { return Err((whole.size(), body)) };
+) -> Result<NonNull<Cell<H, T>>, Unmade<H, T>> {
+    // A pointer is a pointer, whatever home it leads to.
+    const {
+        assert!(size_of::<Cell<H, T>>() == size_of::<Cell<(), T>>());
+        assert!(align_of::<Cell<H, T>>() == align_of::<Cell<(), T>>());
+    };
+    let info = TypeInfo::of::<T>();
+    let Some(cell) = take_memory(info) else { return Err((info.bytes(), unit, body)) };
+    let cell = cell.cast::<Cell<H, T>>();
     // SAFETY: fresh memory of this very layout.
-    unsafe { cell.write(Cell { head: Head::new(home, owner), body }) };
+    unsafe { cell.write(Cell { head: Head::new(unit.into_raw(), owner), body }) };
     Ok(cell)
 }
 
-/// Gives the memory of a cell back without dropping what is inside.
+/// Takes a cell apart that nobody else knows.
 ///
 /// # Safety
 ///
-/// - `cell` was made by [`make`] with the same types and is not used again.
-/// - Home and body have been moved out.
-pub(crate) unsafe fn release<H, T>(cell: NonNull<Cell<H, T>>) {
-    // SAFETY: made by `make` with this layout, and the caller's last use.
-    unsafe { dealloc(cell.as_ptr().cast(), Layout::new::<Cell<H, T>>()) };
+/// `cell` was made by [`make`] with the same types, and is the caller's alone,
+/// who does not use it again.
+pub(crate) unsafe fn unmake<H: Home, T: Descriptor>(cell: NonNull<Cell<H, T>>) -> (Unit<H>, T) {
+    // SAFETY: ours alone, and read once: the memory goes below.
+    let Cell { head, body } = unsafe { cell.read() };
+    // SAFETY: made by `make` for this type, and moved out just above.
+    unsafe { give_memory(cell.cast(), TypeInfo::of::<T>()) };
+    // SAFETY: the cell's unit, which goes with the cell.
+    (unsafe { Unit::from_raw(head.anchor) }, body)
 }
 
-/// Drops and frees a cell of home `H` whose body is what `info` says.
+/// Drops the body of a cell that is what `info` says.
 ///
 /// # Safety
 ///
-/// - `cell` was made by [`make`] with `H` and the type of `info`.
-/// - Nobody uses it, now or later.
+/// - `cell` was made by [`make`] with the type of `info`.
+/// - Nobody uses it, now or later, but to give its memory back.
 #[cfg(not(loom))]
-pub(crate) unsafe fn free<H>(cell: NonNull<()>, info: &'static TypeInfo) {
-    let Some((whole, offset)) = layout::<H>(info.body) else {
-        unreachable!("the layout existed when the cell was made")
-    };
+pub(crate) unsafe fn drop_body_of(cell: NonNull<()>, info: &'static TypeInfo) {
+    let Some(drop_body) = info.drop_body else { return };
     // SAFETY: the body lies within the cell, at this offset.
-    let body = unsafe { cell.byte_add(offset) };
+    let body = unsafe { cell.byte_add(info.body) };
     // SAFETY: a live body of the type of `info`, by the caller's promises.
-    unsafe { (info.drop_body)(body.as_ptr()) };
-    // SAFETY: the head lies at the start, and nobody uses it.
-    unsafe { cell.cast::<Head<H>>().drop_in_place() };
-    // SAFETY: made by `make` with the layout of the same fields.
-    unsafe { dealloc(cell.as_ptr().cast(), whole) };
+    unsafe { drop_body(body.as_ptr()) };
+}
+
+/// Drops and frees a cell whose body is what `info` says.
+///
+/// # Safety
+///
+/// As [`drop_body_of`]; and the memory is not used either.
+#[cfg(not(loom))]
+pub(crate) unsafe fn free(cell: NonNull<()>, info: &'static TypeInfo) {
+    // SAFETY: promised by the caller.
+    unsafe { drop_body_of(cell, info) };
+    // SAFETY: dropped just above, and not used again.
+    unsafe { give_memory(cell, info) };
 }
 
 /// Under a model: marks the cell as freed, so that whoever still uses it is
-/// found out, and drops its home, which keeps the tree. The memory leaks.
+/// found out. The memory leaks.
 ///
 /// # Safety
 ///
 /// As without the model.
 #[cfg(loom)]
-pub(crate) unsafe fn free<H>(cell: NonNull<()>, info: &'static TypeInfo) {
-    let _ = (info.body, info.drop_body, layout::<H>);
-    let head = cell.cast::<Head<H>>().as_ptr();
+pub(crate) unsafe fn free(cell: NonNull<()>, info: &'static TypeInfo) {
+    let _ = (info.body, info.drop_body);
+    let head = cell.cast::<Head<()>>().as_ptr();
     // SAFETY: the memory is never given back under a model.
     unsafe { &(*head).canary }.kill();
-    // SAFETY: a field of the head, in memory that stays.
-    let home = unsafe { &raw mut (*head).home };
-    // SAFETY: nobody uses the cell any more, or the canary says so first.
-    unsafe { home.drop_in_place() };
 }
 
 #[cfg(loom)]
@@ -208,7 +266,8 @@ pub(crate) mod canary {
 
         pub(crate) fn kill(&self) {
             // SAFETY: loom checks that nobody reads or writes at once.
-            self.0.with_mut(|alive| unsafe { *alive = false });
+            let alive = self.0.with_mut(|alive| unsafe { core::mem::replace(&mut *alive, false) });
+            assert!(alive, "freed twice");
         }
     }
 }
@@ -280,13 +339,24 @@ impl<H: Home> Handle<H> {
         unsafe { &(*self.head()).header }
     }
 
+    /// The way to the home: written before the cell is published, never after.
     #[inline]
-    pub(crate) fn home(&self) -> &H {
+    fn anchor(&self) -> NonNull<Anchor<H>> {
         #[cfg(loom)]
         self.header();
-        // SAFETY: as in `header`; the home is written before the cell is
-        // published, and never after.
-        unsafe { &(*self.head()).home }
+        // SAFETY: as in `header`.
+        unsafe { (*self.head()).anchor }
+    }
+
+    /// The home.
+    ///
+    /// # Safety
+    ///
+    /// The cell is not torn down while the result is in use.
+    #[inline]
+    pub(crate) unsafe fn home(&self) -> &H {
+        // SAFETY: the cell has a unit until its teardown has run.
+        unsafe { self.anchor().as_ref() }.home()
     }
 
     /// The body.
@@ -313,8 +383,7 @@ impl<H: Home> Handle<H> {
             return;
         }
         if self.header().put() == After::Dies {
-            // INVARIANT of `Dead`: we made it die, so we tear it down.
-            H::teardown(Dead::new(Self { word: self.word, home: PhantomData }));
+            self.tear_down();
         }
     }
 
@@ -326,9 +395,18 @@ impl<H: Home> Handle<H> {
             return;
         }
         if self.header().unlock() == After::Dies {
-            // INVARIANT of `Dead`: as above.
-            H::teardown(Dead::new(Self { word: self.word, home: PhantomData }));
+            self.tear_down();
         }
+    }
+
+    /// Runs the teardown. The caller made the header die.
+    #[inline]
+    fn tear_down(&self) {
+        // SAFETY: the unit of a cell is given up by its teardown, which runs
+        // once, for death is one edge.
+        let unit = unsafe { Unit::from_raw(self.anchor()) };
+        // INVARIANT of `Dead`: whoever made it die tears it down.
+        H::teardown(Dead::new(Self { word: self.word, home: PhantomData }, unit.home()));
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is left of a descriptor: first its words, then its memory.
 //!
 //! ```text
-//!  last put or unlock          Tree::retract              guards of then are gone
-//!  ------------------>  Dead  -------------->  Garbage  ------------------------->  freed
+//!  last put or unlock          Tree::retract             the thread's bag        guards of then are gone
+//!  ------------------>  Dead  -------------->  Garbage  -------- 64 ------> epoch ----------------> freed
 //! ```
 //!
 //! # What always holds
@@ -11,68 +11,81 @@
 //! holder stores into the slots that name it. [`Garbage`] exists only once no
 //! slot names it. Dropping a `Dead` leaks the memory, because words may still
 //! name it: a leak is the worst that misuse can do.
+//!
+//! # How long it takes
+//!
+//! What is retired waits in a bag of its thread until there are 64, the thread
+//! ends or calls [`Guard::flush`]; then one deferred call is made for all of
+//! them. A guard that is never dropped holds up all that comes after it:
+//! [`retired_bytes`] grows without bound until it goes.
 
 use crate::cell::{self, Handle, TypeInfo};
+#[cfg(not(loom))]
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
-use alloc::vec::Vec;
+#[cfg(all(feature = "std", not(loom)))]
+use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 use core::mem;
 use core::ptr::NonNull;
 
 /// A descriptor that died and whose words are still published. Handed to
-/// [`Home::teardown`]; dropping it leaks the descriptor.
+/// [`Home::teardown`], and gone when that returns; dropping it leaks the
+/// descriptor.
 ///
 /// # Invariants
 ///
 /// The handle names a cell whose state is DEAD|LOCKED, and this is the only
 /// value that was made of that edge.
 #[must_use = "retract it from its tree, or it leaks"]
-pub struct Dead<H: Home> {
+pub struct Dead<'a, H: Home> {
     handle: Handle<H>,
+    home: &'a H,
 }
 
-impl<H: Home> Dead<H> {
+impl<'a, H: Home> Dead<'a, H> {
     /// INVARIANT of the caller: it made the edge to DEAD.
-    pub(crate) fn new(handle: Handle<H>) -> Self {
-        Self { handle }
+    #[inline]
+    pub(crate) fn new(handle: Handle<H>, home: &'a H) -> Self {
+        Self { handle, home }
     }
 
-    /// The block it described; `None` if it never had one.
+    /// The block it described; `None` if it never had one, or if another
+    /// descriptor has taken it over.
+    #[inline]
     pub fn block(&self) -> Option<Block> {
         self.handle.header().place()
     }
 
     /// The owner.
+    #[inline]
     pub fn owner(&self) -> OwnerId {
         self.handle.header().owner()
     }
 
     /// Whether memory failed inside. Exact: marking needs the lock, which is
     /// this value's.
+    #[inline]
     pub fn poisoned(&self) -> bool {
         self.handle.header().is_poisoned()
     }
 
     /// The word that its slots hold, but for the poison hint.
+    #[inline]
     pub fn word(&self) -> Word {
         self.handle.word()
     }
 
-    /// The resource it was published in.
-    pub fn home(&self) -> &H {
-        self.handle.home()
+    /// The resource it was published in, for the length of the teardown.
+    #[inline]
+    pub fn home(&self) -> &'a H {
+        self.home
     }
 
-    /// Runs `bury` with the home at hand, though the descriptor that holds the
-    /// home goes away in it: a pin keeps its memory until `bury` returns.
+    /// Runs `bury` with the home at hand, and a pin to retire with.
     pub fn with_home<R>(self, bury: impl FnOnce(&H, Self, &Guard) -> R) -> R {
         let guard = pin();
-        // SAFETY: whatever `bury` does, memory is freed only through the
-        // epoch, after our pin: the second handle does not outlive that.
-        let kept = unsafe { self.handle.again() };
-        let result = bury(kept.home(), self, &guard);
-        drop(guard);
-        result
+        bury(self.home, self, &guard)
     }
 
     /// The memory, to be freed.
@@ -82,15 +95,16 @@ impl<H: Home> Dead<H> {
     /// - No slot of any tree names the descriptor, and none will.
     /// - `info` is the type of its body.
     #[doc(hidden)]
+    #[inline]
     pub unsafe fn into_garbage(self, info: &'static TypeInfo) -> Garbage {
         let cell = NonNull::new(self.handle.word().cell()).expect("a descriptor has an address");
         // INVARIANT: unreachable by the promise; dead, so that no handle but
         // peeks under older pins is left.
-        Garbage { cell, info, free: cell::free::<H> }
+        Garbage { cell, info }
     }
 }
 
-impl<H: Home> fmt::Debug for Dead<H> {
+impl<H: Home> fmt::Debug for Dead<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Dead").field(&self.handle).finish()
     }
@@ -98,39 +112,46 @@ impl<H: Home> fmt::Debug for Dead<H> {
 
 /// The memory of a descriptor that nobody can find any more. Freed, with the
 /// body dropped, once every guard of this moment is gone. Dropping it retires
-/// it under a pin of its own.
+/// it.
 ///
 /// # Invariants
 ///
-/// `cell` is a cell for which `free` and `info` are right. No slot names it,
-/// and no handle but peeks under pins older than this value.
-#[must_use = "retire it in batches; dropping it pins"]
+/// `cell` is a cell whose body is what `info` says. No slot names it, and no
+/// handle but peeks under pins older than this value.
+#[must_use = "retire it under a pin that is there already; dropping it may pin"]
 pub struct Garbage {
     cell: NonNull<()>,
     info: &'static TypeInfo,
-    free: unsafe fn(NonNull<()>, &'static TypeInfo),
 }
 
-// SAFETY: the body is `Send` by `Descriptor`, the home by `Home`.
+// SAFETY: the body is `Send` by `Descriptor`, and nothing else is dropped.
 unsafe impl Send for Garbage {}
 // SAFETY: a shared one gives out nothing.
 unsafe impl Sync for Garbage {}
 
 impl Garbage {
-    /// Defers the freeing. Fits the epoch's own record: no allocation.
+    /// Retires it with others of this thread; `guard` serves if the bag is full.
+    #[inline]
     pub fn retire(self, guard: &Guard) {
         if seeded!("freed without a grace period") {
-            self.free_now();
-            return;
+            return self.free_now();
         }
-        guard.defer(move || self.free_now());
+        #[cfg(all(feature = "std", not(loom)))]
+        crate::local::retire(self, Some(guard));
+        #[cfg(not(all(feature = "std", not(loom))))]
+        self.retire_alone(guard);
     }
 
-    /// Defers the freeing of many in one go and flushes, so that a thread that
-    /// retires batch after batch under one guard cannot pile them up unseen.
-    pub fn retire_all(batch: Vec<Self>, guard: &Guard) {
-        guard.defer(move || batch.into_iter().for_each(Self::free_now));
-        guard.flush();
+    /// Defers the freeing of this one. Fits the epoch's own record: no
+    /// allocation.
+    pub(crate) fn retire_alone(self, guard: &Guard) {
+        #[cfg(not(loom))]
+        retired(self.info.bytes());
+        guard.defer(move || {
+            #[cfg(not(loom))]
+            freed(self.info.bytes());
+            self.free_now();
+        });
     }
 
     /// To be called after the grace period only.
@@ -138,24 +159,136 @@ impl Garbage {
         let this = mem::ManuallyDrop::new(self);
         // SAFETY: right for the cell by the invariant. The guards that were
         // live when this value was made are gone, and no new peek can be made.
-        unsafe { (this.free)(this.cell, this.info) };
+        unsafe { cell::free(this.cell, this.info) };
     }
 }
 
 impl Drop for Garbage {
+    #[inline]
     fn drop(&mut self) {
         #[cfg(loom)]
         if std::thread::panicking() {
             return;
         }
-        let Self { cell, info, free } = *self;
+        let Self { cell, info } = *self;
         // INVARIANT: the same cell; the original is not dropped again.
-        Self { cell, info, free }.retire(&pin());
+        let again = Self { cell, info };
+        #[cfg(all(feature = "std", not(loom)))]
+        crate::local::retire(again, None);
+        #[cfg(not(all(feature = "std", not(loom))))]
+        again.retire(&pin());
     }
 }
 
 impl fmt::Debug for Garbage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Garbage").field(&self.info.name).finish()
+    }
+}
+
+/// Bytes that were handed to the epoch and not freed yet.
+#[cfg(not(loom))]
+static RETIRED: AtomicUsize = AtomicUsize::new(0);
+
+// Relaxed, all three: a figure, which orders nothing.
+
+#[cfg(not(loom))]
+fn retired(bytes: usize) {
+    RETIRED.fetch_add(bytes, Ordering::Relaxed);
+}
+
+#[cfg(not(loom))]
+fn freed(bytes: usize) {
+    RETIRED.fetch_sub(bytes, Ordering::Relaxed);
+}
+
+/// Bytes of descriptors that died and are not freed yet, of the whole process:
+/// those that wait for readers, and those in the calling thread's bag. Other
+/// threads' bags hold up to 63 descriptors each besides.
+///
+/// What their bodies own elsewhere is not counted. A figure that grows without
+/// end says that some thread holds a [`Guard`] and does not drop it.
+///
+/// ```
+/// use potad_memdesc::{pin, retired_bytes};
+///
+/// let guard = pin();
+/// // .. blocks are freed ..
+/// drop(guard);
+/// (0..8).for_each(|_| pin().flush());
+/// assert_eq!(retired_bytes(), 0, "no guard is left");
+/// ```
+#[cfg(not(loom))]
+pub fn retired_bytes() -> usize {
+    let waiting = RETIRED.load(Ordering::Relaxed);
+    #[cfg(feature = "std")]
+    let waiting = waiting + crate::local::bytes_in_bag();
+    waiting
+}
+
+/// Retired cells of one thread, to be freed together.
+///
+/// # Invariants
+///
+/// Each cell was a [`Garbage`]'s.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) struct Bag {
+    cells: Vec<(NonNull<()>, &'static TypeInfo)>,
+}
+
+/// Cells that are retired together.
+#[cfg(all(feature = "std", not(loom)))]
+const BAG: usize = 64;
+
+// SAFETY: as for `Garbage`.
+#[cfg(all(feature = "std", not(loom)))]
+unsafe impl Send for Bag {}
+
+#[cfg(all(feature = "std", not(loom)))]
+impl Bag {
+    /// An empty one, or `None` when memory is out.
+    pub(crate) fn new() -> Option<Box<Self>> {
+        let mut cells = Vec::new();
+        cells.try_reserve_exact(BAG).ok()?;
+        crate::try_box(Self { cells })
+    }
+
+    /// Adds one; returns whether the bag is full.
+    #[inline]
+    pub(crate) fn put(&mut self, garbage: Garbage) -> bool {
+        let garbage = mem::ManuallyDrop::new(garbage);
+        self.cells.push((garbage.cell, garbage.info));
+        self.cells.len() >= BAG
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.cells.iter().map(|(_, info)| info.bytes()).sum()
+    }
+
+    /// Defers the freeing of all.
+    pub(crate) fn defer(self: Box<Self>, guard: &Guard) {
+        retired(self.bytes());
+        guard.defer(move || self.free());
+    }
+
+    /// Defers the freeing of all, and hands that on: batch after batch under
+    /// one guard does not pile up unseen.
+    pub(crate) fn retire(self: Box<Self>, guard: &Guard) {
+        self.defer(guard);
+        guard.hand_over();
+    }
+
+    /// To be called after the grace period only.
+    fn free(mut self: Box<Self>) {
+        freed(self.bytes());
+        for &(cell, info) in &self.cells {
+            // SAFETY: right for the cell by the invariant of `Garbage`, and
+            // the guards of then are gone.
+            unsafe { cell::drop_body_of(cell, info) };
+        }
+        // SAFETY: as above; the bodies were dropped just now.
+        unsafe { crate::local::give_cells(&self.cells) };
+        self.cells.clear();
+        crate::local::keep_bag(self);
     }
 }

@@ -15,12 +15,12 @@ pub trait Descriptor: Send + Sync + 'static {
     const KIND_HINT: u8 = 0;
 }
 
-/// Where a descriptor belongs: a cheap handle on the resource that published
-/// it. Each descriptor holds one.
+/// Where a descriptor belongs: a handle on the resource that published it. All
+/// descriptors made of one [`Keep`](crate::Keep) share the home inside.
 ///
 /// Nothing here is trusted for soundness: a home that answers oddly leaks
 /// descriptors, but frees none early.
-pub trait Home: Clone + Send + Sync + 'static {
+pub trait Home: Sized + Send + Sync + 'static {
     /// The types that live in this resource; the same set at every call.
     fn kinds(&self) -> &Kinds;
 
@@ -29,7 +29,7 @@ pub trait Home: Clone + Send + Sync + 'static {
     /// published in, give the range back, retire the memory.
     ///
     /// Runs in whichever thread gave up last, with no lock of this crate held.
-    fn teardown(dead: Dead<Self>);
+    fn teardown(dead: Dead<'_, Self>);
 }
 
 /// Makes descriptors of types and collects them in a closed set.

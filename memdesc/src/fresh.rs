@@ -1,7 +1,8 @@
 //! The fresh descriptor: made, owned, not yet published.
 
+use crate::anchor::Unit;
 use crate::cell::{self, Cell};
-use crate::{Block, Descriptor, Home, Kind, OutOfMemory, OwnerId, Ref, Word};
+use crate::{Block, Descriptor, Home, Keep, Kind, OutOfMemory, OwnerId, Ref, Word};
 use core::fmt;
 use core::mem;
 use core::ops::{Deref, DerefMut};
@@ -23,31 +24,45 @@ unsafe impl<H: Home, T: Descriptor> Send for Fresh<H, T> {}
 unsafe impl<H: Home, T: Descriptor> Sync for Fresh<H, T> {}
 
 impl<H: Home, T: Descriptor> Fresh<H, T> {
-    /// Puts header and home around `body`.
+    /// Makes a descriptor around `body`, of a home that is kept.
     ///
     /// Fails only for want of memory, and hands the body back.
+    #[inline]
+    pub fn of(keep: &Keep<H>, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
+        Self::with_unit(Unit::of(keep), owner, body)
+    }
+
+    /// The same, of a home of its own: one allocation more. What makes many
+    /// descriptors has a [`Keep`].
     pub fn new(home: H, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
+        match Unit::alone(home) {
+            Ok(unit) => Self::with_unit(unit, owner, body),
+            Err((why, _)) => Err((why, body)),
+        }
+    }
+
+    #[inline]
+    fn with_unit(unit: Unit<H>, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
         // INVARIANT: just made.
-        match cell::make(home, owner, body) {
+        match cell::make(unit, owner, body) {
             Ok(cell) => Ok(Self { cell }),
-            Err((bytes, body)) => Err((OutOfMemory { bytes }, body)),
+            Err((bytes, _, body)) => Err((OutOfMemory { bytes }, body)),
         }
     }
 
     /// The body, out of the descriptor.
     pub fn into_body(self) -> T {
         let this = mem::ManuallyDrop::new(self);
-        // SAFETY: ours alone, and read once: `this` is not dropped.
-        let Cell { head, body } = unsafe { this.cell.read() };
-        // SAFETY: moved out just above, and not used again.
-        unsafe { cell::release(this.cell) };
-        drop(head);
+        // SAFETY: ours alone, and `this` is not dropped.
+        let (unit, body) = unsafe { cell::unmake(this.cell) };
+        drop(unit);
         body
     }
 
     /// The home.
     pub fn home(&self) -> &H {
-        &self.cell().head.home
+        // SAFETY: live: the cell has a unit until it is taken apart.
+        unsafe { self.cell().head.anchor.as_ref() }.home()
     }
 
     /// The owner.
@@ -112,11 +127,8 @@ impl<H: Home, T: Descriptor> DerefMut for Fresh<H, T> {
 
 impl<H: Home, T: Descriptor> Drop for Fresh<H, T> {
     fn drop(&mut self) {
-        // SAFETY: ours alone; read once, for this is the last use.
-        let parts = unsafe { self.cell.read() };
-        // SAFETY: moved out just above, and not used again.
-        unsafe { cell::release(self.cell) };
-        drop(parts);
+        // SAFETY: ours alone, and the last use.
+        drop(unsafe { cell::unmake(self.cell) });
     }
 }
 

@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", loom, test))]
 extern crate std;
 
+mod anchor;
 mod block;
 mod cell;
 mod dead;
@@ -21,6 +22,8 @@ mod granule;
 mod header;
 mod immediate;
 mod kinds;
+#[cfg(all(feature = "std", not(loom)))]
+mod local;
 mod lock;
 mod locked;
 mod once;
@@ -28,15 +31,20 @@ mod order;
 mod owner;
 mod reclaim;
 mod refs;
+#[cfg(all(feature = "std", not(loom)))]
+mod slab;
 #[doc(hidden)]
 pub mod sync;
 mod word;
 mod zeroed;
 
+pub use anchor::{Keep, WeakKeep};
 pub use block::{Block, Place};
 pub use cell::Cell;
 #[doc(hidden)]
 pub use cell::TypeInfo;
+#[cfg(not(loom))]
+pub use dead::retired_bytes;
 pub use dead::{Dead, Garbage};
 pub use descriptor::{Descriptor, Home};
 pub use error::{GeometryError, KindError, OutOfMemory, OwnerError};

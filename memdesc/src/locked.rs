@@ -63,7 +63,8 @@ impl<H: Home, T: Descriptor> Locked<'_, H, T> {
 
     /// The resource it was published in.
     pub fn home(&self) -> &H {
-        self.handle.home()
+        // SAFETY: what we hold keeps it from being torn down.
+        unsafe { self.handle.home() }
     }
 
     /// Count, flags and poison.

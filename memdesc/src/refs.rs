@@ -53,7 +53,8 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
 
     /// The resource it was published in.
     pub fn home(&self) -> &H {
-        self.handle.home()
+        // SAFETY: what we hold keeps it from being torn down.
+        unsafe { self.handle.home() }
     }
 
     /// Count, flags and poison.
@@ -165,7 +166,8 @@ impl<H: Home> ErasedRef<H> {
 
     /// The resource it was published in.
     pub fn home(&self) -> &H {
-        self.handle.home()
+        // SAFETY: what we hold keeps it from being torn down.
+        unsafe { self.handle.home() }
     }
 
     /// The word that names the descriptor.

@@ -95,7 +95,7 @@ fn sizes() {
     assert_eq!(size_of::<Option<Ref<OneSlot, Folio>>>(), 8);
     assert_eq!(size_of::<Option<Locked<'_, OneSlot, Folio>>>(), 8);
     assert_eq!(size_of::<Word>(), 8);
-    assert_eq!(size_of::<Garbage>(), 24, "fits a deferred call without a box");
+    assert_eq!(size_of::<Garbage>(), 16, "fits a deferred call without a box");
 }
 
 #[test]

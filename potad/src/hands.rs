@@ -3,7 +3,6 @@
 use crate::error::{Error, Refused};
 use crate::hand::{HIDDEN_GRANULES, Slot};
 use crate::handles::{BareBlock, RawBlock};
-use crate::home::Home;
 use crate::{Block, Zone};
 use core::fmt;
 use memdesc::sync::Arc;
@@ -36,9 +35,9 @@ impl Hand {
     /// Granules that one hand can hold away from everybody else.
     pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
 
-    pub(crate) fn new(state: Home) -> Self {
-        let slot = state.0.new_slot();
-        Self { zone: Zone { state }, slot }
+    pub(crate) fn new(zone: Zone) -> Self {
+        let slot = zone.state().new_slot();
+        Self { zone, slot }
     }
 
     /// The zone it is a hand of.

@@ -24,21 +24,21 @@ impl memdesc::Home for Home {
     }
 
     fn teardown(dead: Dead<Self>) {
-        dead.with_home(|home, dead, guard| {
-            let retracted = home.0.with_slot(|slot| {
-                // Slots first, range second: whoever gets the range finds its
-                // slots clear.
-                let retracted = home.0.tree.retract(dead)?;
-                let given = home.0.give(slot, retracted.block);
-                debug_assert_eq!(given, Ok(()), "{:?} was live until now", retracted.block);
-                Ok(retracted)
-            });
-            match retracted {
-                Ok(retracted) => retracted.garbage.retire(guard),
-                // The tree keeps such a descriptor's memory: it cannot say who
-                // else names it.
-                Err::<_, lookup::LookupError>(error) => debug_assert!(false, "{error}"),
-            }
+        let state = &dead.home().0;
+        let retracted = state.with_slot(|slot| {
+            // Slots first, range second: whoever gets the range finds its
+            // slots clear.
+            let retracted = state.tree.retract(dead)?;
+            let given = state.give(slot, retracted.block);
+            debug_assert_eq!(given, Ok(()), "{:?} was live until now", retracted.block);
+            Ok(retracted)
         });
+        match retracted {
+            // Outside the bracket: it may pin, and run what others retired.
+            Ok(retracted) => drop(retracted.garbage),
+            // The tree keeps such a descriptor's memory: it cannot say who
+            // else names it.
+            Err::<_, lookup::LookupError>(error) => debug_assert!(false, "{error}"),
+        }
     }
 }

@@ -43,15 +43,16 @@ use crate::error::{Error, Refused};
 use crate::failure::worse;
 use crate::handles::{BareBlock, RawBlock};
 use crate::resource::{Span, Units};
-use crate::state::State;
 use crate::{Home, Zone};
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::sync::{Arc, Mutex, Weak};
-use memdesc::{FailedBlock, FailureKind, Granule, Granules, Order, Outcome, Owner, OwnerId};
+use memdesc::sync::{Arc, Mutex};
+use memdesc::{
+    FailedBlock, FailureKind, Granule, Granules, Order, Outcome, Owner, OwnerId, WeakKeep,
+};
 
 /// Blocks' worth of free granules that are kept unless said otherwise.
 const KEEP: u64 = 1;
@@ -100,7 +101,7 @@ pub struct Nested {
 
 /// Hears of failures in imported blocks.
 struct Imported {
-    state: Weak<State>,
+    zone: WeakKeep<Home>,
     /// The parent's units.
     outer: Units,
 }
@@ -125,10 +126,7 @@ impl Nested {
         let inside = Order::new(import.get() + finer).map_err(|_| refused)?;
         let state = parent.state().nested(name.to_string(), granule, finer);
         let zone = Zone::new(state);
-        let owner = Arc::new(Imported {
-            state: Arc::downgrade(&zone.state.0),
-            outer: parent.state().units,
-        });
+        let owner = Arc::new(Imported { zone: zone.downgrade(), outer: parent.state().units });
         let owner = parent.register_owner(owner)?;
         Ok(Self {
             parent: parent.clone(),
@@ -326,9 +324,8 @@ impl Drop for Nested {
 
 impl Owner for Imported {
     fn memory_failure(&self, failed: &FailedBlock) -> Outcome {
-        let Some(state) = self.state.upgrade() else { return Outcome::Ignored };
-        let zone = Zone { state: Home(state) };
-        fail(&zone, self.outer, failed.granules.first(), failed.kind)
+        let Some(zone) = self.zone.upgrade() else { return Outcome::Ignored };
+        fail(&Zone::of(zone), self.outer, failed.granules.first(), failed.kind)
     }
 }
 

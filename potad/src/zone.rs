@@ -12,8 +12,8 @@ use crate::{Block, Found, Hand, Locked, Ref};
 use core::fmt;
 use memdesc::sync::Arc;
 use memdesc::{
-    Block as Place, Descriptor, Fresh, Granule, Granules, Guard, Immediate, Kind, Order, Owner,
-    OwnerId, Subtype,
+    Block as Place, Descriptor, Fresh, Granule, Granules, Guard, Immediate, Keep, Kind, Order,
+    Owner, OwnerId, Subtype, WeakKeep,
 };
 
 /// The halves of a block, lower first; refused, the block and the descriptor
@@ -42,11 +42,22 @@ pub type Split<T, U> = Result<(Block<T>, Block<U>), Refused<(Block<T>, U)>>;
 #[derive(Clone)]
 pub struct Zone {
     pub(crate) state: Home,
+    /// What typed blocks hold on to the state by.
+    keep: Keep<Home>,
 }
 
 impl Zone {
     pub(crate) fn new(state: State) -> Self {
-        Self { state: Home(state.share()) }
+        Self::of(Keep::new(Home(state.share())))
+    }
+
+    pub(crate) fn of(keep: Keep<Home>) -> Self {
+        Self { state: (*keep).clone(), keep }
+    }
+
+    /// A handle that keeps no zone alive.
+    pub(crate) fn downgrade(&self) -> WeakKeep<Home> {
+        self.keep.downgrade()
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -117,7 +128,7 @@ impl Zone {
 
     /// A hand of one's own: one per thread or vCPU.
     pub fn hand(&self) -> Hand {
-        Hand::new(self.state.clone())
+        Hand::new(self.clone())
     }
 
     /// Adds a span while the zone is in use: all of it, or an error and
@@ -444,7 +455,7 @@ impl Zone {
         if let Err(why) = self.register_kind::<T>() {
             return Err(Refused { given: body, why });
         }
-        Fresh::new(self.state.clone(), owner, body)
+        Fresh::of(&self.keep, owner, body)
             .map_err(|(_, given)| Refused { given, why: Error::OutOfMemory })
     }
 

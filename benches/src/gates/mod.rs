@@ -33,6 +33,7 @@ mod session;
 mod table;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 pub use count::{Counted, Counter, Counts, counter};
 pub use floor::rmw_ns;

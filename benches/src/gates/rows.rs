@@ -7,6 +7,7 @@
 use super::count::Counted;
 use super::describe;
 use super::group::Group;
+use super::typed;
 
 /// What a figure is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,9 @@ const BULK: &str = "4 of 8 GiB out, bare, metadata faulted in by one round befor
 const TIB: &str = "1 TiB of 4 KiB, bare, fill faults the metadata in; 4 Mi frees and allocations";
 const CHURN: &str = "8 GiB of 4 KiB, bare, filled to 75 %, warmed up by 200,000 operations";
 
+const TYPED: &str = "8 GiB of 4 KiB, order 0, thread-local hand, no outer pin, warmed up by 25,000";
+const READ: &str = "one block of order 0 in 8 GiB, by its address, warmed up by 50,000";
+
 /// Returns every row, in the order of the design.
 pub fn rows() -> Vec<Row> {
     [COUNTED, ALLOCATOR, DESCRIPTORS, LOOKUP, REPORTING].concat()
@@ -247,14 +251,20 @@ const ALLOCATOR: &[Row] = &[
 ];
 
 const DESCRIPTORS: &[Row] = &[
-    Row::new("typed pair, 64-byte descriptor: hot", 5.0, Unit::R),
-    Row::new("typed pair, 64-byte descriptor: churn, 4,096 live", 7.5, Unit::R),
-    Row::new("typed pair, 64-byte descriptor: two threads, hot", 6.0, Unit::R),
-    Row::new("typed pair, 64-byte descriptor: every free remote", 6.5, Unit::R),
-    Row::new("peek under an outer pin", 0.8, Unit::R),
-    Row::new("peek with its own pin", 1.7, Unit::R),
-    Row::new("get and put", 2.5, Unit::R),
-    Row::new("lock and unlock", 2.5, Unit::R),
+    Row::new("typed pair, 64-byte descriptor: hot", 5.0, Unit::R).own(typed::hot).setup(TYPED),
+    Row::new("typed pair, 64-byte descriptor: churn, 4,096 live", 7.5, Unit::R)
+        .own(typed::churn)
+        .setup(TYPED),
+    Row::new("typed pair, 64-byte descriptor: two threads, hot", 6.0, Unit::R)
+        .own(typed::two_threads)
+        .setup(TYPED),
+    Row::new("typed pair, 64-byte descriptor: every free remote", 6.5, Unit::R)
+        .own(typed::remote)
+        .setup("as the others; two threads swap batches of 256 and free them"),
+    Row::new("peek under an outer pin", 0.8, Unit::R).own(typed::peek_pinned).setup(READ),
+    Row::new("peek with its own pin", 1.7, Unit::R).own(typed::peek_unpinned).setup(READ),
+    Row::new("get and put", 2.5, Unit::R).own(typed::get_put).setup(READ),
+    Row::new("lock and unlock", 2.5, Unit::R).own(typed::lock_unlock).setup(READ),
 ];
 
 const LOOKUP: &[Row] = &[

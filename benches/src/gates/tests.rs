@@ -47,6 +47,21 @@ fn rows_have_names_of_their_own() {
 }
 
 #[test]
+fn every_row_of_descriptors_has_a_figure() {
+    let rows = rows();
+    let typed = rows.iter().filter(|row| {
+        row.name.starts_with("typed pair") || row.name.starts_with("peek ") && !row.counted
+    });
+    let measured = typed.map(|row| match row.source {
+        Source::Own(measure) => measure(),
+        _ => None,
+    });
+    let measured: Vec<_> = measured.collect();
+    assert_eq!(measured.len(), 6);
+    assert!(measured.iter().flatten().filter(|ns| ns.is_finite() && **ns > 0.0).count() == 6);
+}
+
+#[test]
 fn groups_run_on_the_reference() {
     for (group, figures) in [(Group::Pair(0), 1), (Group::Batch, 1), (Group::Register(28), 1)] {
         let values = group.run::<Reference>().expect("any shape");

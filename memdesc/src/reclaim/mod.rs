@@ -59,8 +59,16 @@ impl Guard {
         self.0.defer(f);
     }
 
-    /// Hands over what this thread deferred, and collects some of what is due.
+    /// Hands over what this thread retired and deferred, and collects some of
+    /// what is due.
     pub fn flush(&self) {
+        #[cfg(all(feature = "std", not(loom)))]
+        crate::local::flush_bag(self);
+        self.hand_over();
+    }
+
+    /// Hands over what was deferred, and collects some of what is due.
+    pub(crate) fn hand_over(&self) {
         self.0.flush();
     }
 
@@ -74,7 +82,7 @@ impl Guard {
     /// Drops and pins again, and flushes: a reader that keeps one guard for
     /// long calls this between look-ups.
     pub fn repin(&mut self) {
-        self.0.flush();
+        self.flush();
         self.0.repin();
     }
 }

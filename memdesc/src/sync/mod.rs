@@ -108,7 +108,7 @@ pub mod cell {
 }
 
 pub use mutex::{Mutex, MutexGuard};
-pub use unique::unique_id;
+pub use unique::{unique_id, unique_wide_id};
 
 #[cfg(loom)]
 mod mutex {

@@ -1,6 +1,6 @@
 //! Numbers that no two things in a process share.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A number that was never given before in this process; 0 is never given.
 ///
@@ -11,4 +11,11 @@ pub fn unique_id() -> u32 {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     assert!(id != 0, "four thousand million ids were given out");
     id
+}
+
+/// The same, from so many that they are never used up.
+pub fn unique_wide_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: only the number matters.
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

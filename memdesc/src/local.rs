@@ -1,0 +1,305 @@
+//! What a thread keeps for its descriptors, so that making and freeing one is
+//! a matter of plain operations.
+//!
+//! # Picture
+//!
+//! ```text
+//!  magazines   free cells, per class            <- slab
+//!  bag         64 retired cells at most         -> one deferred call
+//!  shares      units taken, per anchor          -> added up by the last Keep
+//!  given       one anchor, units given back     -> 64 at a time
+//! ```
+//!
+//! # What always holds
+//!
+//! - Only the thread itself is in here, and never twice at once: nothing that
+//!   can run another's code (a drop, a pin, a deferred call) is called while it
+//!   is borrowed. Where it cannot be had (inside the global allocator's own
+//!   call of us, or in a thread that is ending) the slow ways are taken: the
+//!   depot, the anchor's count, a deferred call of its own.
+//! - What is in the bag is unreachable: it is handed to the epoch when the bag
+//!   is full, when the thread flushes, and when it ends.
+//!
+//! # Cost
+//!
+//! A thread keeps, at most: 128 free cells of each class, 63 retired ones, and
+//! 63 units.
+
+use crate::anchor::{Anchor, Share};
+use crate::cell::TypeInfo;
+use crate::dead::{Bag, Garbage};
+use crate::slab::{self, CLASSES, Class, Magazines};
+use crate::sync::Arc;
+use crate::{Guard, Home, pin};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::ptr::NonNull;
+
+/// Units that are given back at once.
+const UNITS: u64 = 64;
+
+std::thread_local! {
+    static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
+}
+
+struct Local {
+    magazines: [Magazines; CLASSES],
+    /// What is retired, and not yet handed to the epoch.
+    bag: Option<Box<Bag>>,
+    /// An empty one, for when that is.
+    spare: Option<Box<Bag>>,
+    /// By the anchor's id, the last used first.
+    shares: Vec<(u64, Arc<Share>)>,
+    given: Option<Given>,
+}
+
+/// Units of one anchor that are to be given back.
+///
+/// # Invariants
+///
+/// `give` is right for `anchor`, and `units` of its units are this value's.
+struct Given {
+    anchor: NonNull<()>,
+    units: u64,
+    /// Gives units back.
+    give: unsafe fn(NonNull<()>, u64),
+}
+
+impl Given {
+    fn give(self) {
+        // SAFETY: the units are ours, and go with us.
+        unsafe { (self.give)(self.anchor, self.units) };
+    }
+}
+
+/// # Safety
+///
+/// As [`Anchor::give`], of an anchor of an `H`.
+unsafe fn give_erased<H: Home>(anchor: NonNull<()>, units: u64) {
+    // SAFETY: promised by the caller.
+    unsafe { Anchor::give(anchor.cast::<Anchor<H>>(), units) };
+}
+
+/// Runs `operate` on what the thread keeps, unless it is not to be had.
+#[inline(always)]
+fn with<R>(operate: impl FnOnce(&mut Local) -> R) -> Option<R> {
+    let done = LOCAL.try_with(|local| Some(operate(&mut *local.try_borrow_mut().ok()?)));
+    done.ok().flatten()
+}
+
+/// Memory for a cell of a type; `None` when it is out.
+#[inline]
+pub(crate) fn take_cell(class: Class) -> Option<NonNull<()>> {
+    match with(|local| local.magazines[class.index()].take(class)) {
+        Some(cell) => cell,
+        None => slab::take(class),
+    }
+}
+
+/// Takes memory back.
+///
+/// # Safety
+///
+/// `cell` came from [`take_cell`] for the same class, and is not used again.
+#[inline]
+pub(crate) unsafe fn give_cell(class: Class, cell: NonNull<()>) {
+    // SAFETY: promised by the caller.
+    let given = with(|local| unsafe { local.magazines[class.index()].give(class, cell) });
+    if given.is_none() {
+        // SAFETY: as above.
+        unsafe { slab::give(class, cell) };
+    }
+}
+
+/// Takes a unit of an anchor whose `Keep` the caller borrows.
+#[inline]
+pub(crate) fn take_unit<H: Home>(anchor: &Anchor<H>) {
+    let id = anchor.id();
+    let taken = with(|local| match local.shares.first() {
+        Some((first, share)) if *first == id => {
+            share.take();
+            true
+        }
+        _ => local.take_of_another(id),
+    });
+    if taken != Some(true) {
+        take_slow(anchor);
+    }
+}
+
+/// Takes the first unit of an anchor in this thread.
+#[cold]
+fn take_slow<H: Home>(anchor: &Anchor<H>) {
+    // Whatever becomes of the share, this unit is counted at the anchor.
+    anchor.take();
+    let is_free = with(|local| local.shares.try_reserve(1).is_ok());
+    let Some(share) = (is_free == Some(true)).then(|| anchor.share()).flatten() else { return };
+    let id = anchor.id();
+    let mut gone = Vec::new();
+    with(|local| {
+        // Those of anchors that are no more.
+        gone.extend(local.shares.extract_if(.., |(_, share)| Arc::get_mut(share).is_some()));
+        local.shares.push((id, share));
+    });
+}
+
+/// Gives a unit back, with others of the same anchor.
+///
+/// # Safety
+///
+/// As [`Anchor::give`], of one unit.
+#[inline]
+pub(crate) unsafe fn give_unit<H: Home>(anchor: NonNull<Anchor<H>>) {
+    // SAFETY: live, by the promise.
+    if unsafe { anchor.as_ref() }.is_let_go() {
+        // Nobody puts off what may be the last.
+        give_back();
+        // SAFETY: promised by the caller.
+        return unsafe { Anchor::give(anchor, 1) };
+    }
+    match with(|local| local.put_off(anchor)) {
+        Some(None) => {}
+        Some(Some(due)) => due.give(),
+        // SAFETY: promised by the caller.
+        None => unsafe { Anchor::give(anchor, 1) },
+    }
+}
+
+/// Gives back the units that this thread has put off.
+#[cold]
+pub(crate) fn give_back() {
+    if let Some(given) = with(|local| local.given.take()).flatten() {
+        given.give();
+    }
+}
+
+/// Puts a retired cell into the bag, and hands a full bag to the epoch.
+#[inline]
+pub(crate) fn retire(garbage: Garbage, guard: Option<&Guard>) {
+    let mut garbage = Some(garbage);
+    let full = with(|local| local.put_in_bag(&mut garbage)).flatten();
+    if let Some(full) = full {
+        match guard {
+            Some(guard) => full.retire(guard),
+            None => full.retire(&pin()),
+        }
+    }
+    if let Some(alone) = garbage {
+        match guard {
+            Some(guard) => alone.retire_alone(guard),
+            None => alone.retire_alone(&pin()),
+        }
+    }
+}
+
+/// Hands what is in the bag to the epoch.
+pub(crate) fn flush_bag(guard: &Guard) {
+    if let Some(bag) = with(|local| local.bag.take()).flatten() {
+        bag.defer(guard);
+    }
+}
+
+/// Bytes in the bag.
+pub(crate) fn bytes_in_bag() -> usize {
+    with(|local| local.bag.as_ref().map_or(0, |bag| bag.bytes())).unwrap_or(0)
+}
+
+/// Keeps an empty bag for the next one.
+pub(crate) fn keep_bag(bag: Box<Bag>) {
+    let mut bag = Some(bag);
+    with(|local| {
+        if local.spare.is_none() {
+            local.spare = bag.take();
+        }
+    });
+}
+
+/// Gives the cells of a bag back, which are free now.
+///
+/// # Safety
+///
+/// Nobody uses the cells, now or later, and their bodies have been dropped.
+pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
+    let given = with(|local| {
+        for &(cell, info) in cells {
+            match info.class() {
+                // SAFETY: made of memory of this class, and free.
+                Some(class) => unsafe { local.magazines[class.index()].give(class, cell) },
+                // SAFETY: free, by the promise.
+                None => unsafe { crate::cell::give_memory(cell, info) },
+            }
+        }
+    });
+    if given.is_some() {
+        return;
+    }
+    for &(cell, info) in cells {
+        // SAFETY: free, by the promise, and not given back above.
+        unsafe { crate::cell::give_memory(cell, info) };
+    }
+}
+
+impl Local {
+    const EMPTY: Self = Self {
+        magazines: [Magazines::EMPTY; CLASSES],
+        bag: None,
+        spare: None,
+        shares: Vec::new(),
+        given: None,
+    };
+
+    /// Takes a unit of an anchor that is not the one used last; `false` if this
+    /// thread has no share of it.
+    #[cold]
+    fn take_of_another(&mut self, id: u64) -> bool {
+        let Some(at) = self.shares.iter().position(|(other, _)| *other == id) else {
+            return false;
+        };
+        self.shares.swap(0, at);
+        self.shares[0].1.take();
+        true
+    }
+
+    /// Puts a unit to those given back; returns what is due now.
+    #[inline]
+    fn put_off<H: Home>(&mut self, anchor: NonNull<Anchor<H>>) -> Option<Given> {
+        let anchor = anchor.cast();
+        match &mut self.given {
+            Some(given) if given.anchor == anchor => {
+                given.units += 1;
+                if given.units < UNITS {
+                    return None;
+                }
+                self.given.take()
+            }
+            // INVARIANT: an anchor of an `H`, and the caller's unit.
+            other => other.replace(Given { anchor, units: 1, give: give_erased::<H> }),
+        }
+    }
+
+    /// Puts a cell into the bag, unless there is no memory for one; returns
+    /// what is full now.
+    #[inline]
+    fn put_in_bag(&mut self, garbage: &mut Option<Garbage>) -> Option<Box<Bag>> {
+        if self.bag.is_none() {
+            self.bag = self.spare.take().or_else(Bag::new);
+        }
+        let bag = self.bag.as_mut()?;
+        if bag.put(garbage.take()?) { self.bag.take() } else { None }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Some(given) = self.given.take() {
+            given.give();
+        }
+        if let Some(bag) = self.bag.take() {
+            bag.retire(&pin());
+        }
+        for (at, magazines) in self.magazines.iter_mut().enumerate() {
+            magazines.flush(Class::at(at));
+        }
+    }
+}
