@@ -52,6 +52,7 @@ extern crate std;
 
 mod check;
 mod closing;
+mod content;
 mod error;
 mod failure;
 mod forest;
@@ -81,6 +82,7 @@ mod zone;
 mod zonelist;
 
 pub use check::Broken;
+pub use content::Content;
 pub use error::{Error, Refused};
 pub use failure::{FailureReport, OutcomeCounts};
 pub use handles::{BareBlock, Isolated, RawBlock, Run};

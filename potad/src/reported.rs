@@ -27,6 +27,18 @@ use crate::words::Words;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
+/// Words of reported bits that one look passes over: of 2 MiB, 4 TiB.
+const LOOK: usize = 1 << 15;
+
+/// What a pass may do with a free block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Take this part of it.
+    Take(Block),
+    /// Leave this part where it is: reported, or new.
+    Pass(Block),
+}
+
 /// The reporter's bits of one zone.
 #[derive(Debug)]
 pub(crate) struct Reported {
@@ -87,6 +99,7 @@ impl Reported {
 
     /// Whether every report granule of the block is reported; a block smaller
     /// than one is if its report granule is.
+    #[cfg(any(test, loom))]
     pub(crate) fn is_reported(&self, block: Block) -> bool {
         self.pieces(block).all(|(word, mask)| self.reported.load(word) & mask == mask)
     }
@@ -104,30 +117,74 @@ impl Reported {
         block.base()
     }
 
-    /// The largest part of the block, from its base on, of which nothing is
-    /// reported; `None` if its first report granule is.
-    pub(crate) fn unreported_part(&self, block: Block) -> Option<Block> {
+    /// The first granule of `at..=last` whose report granule is not reported; or
+    /// where it stopped looking, after [`LOOK`] words.
+    pub(crate) fn next_unreported(&self, at: Granule, last: Granule) -> Option<Granule> {
+        let shift = self.order.get();
+        let (mut index, end) = (at.0 >> shift, last.0 >> shift);
+        let mut left = LOOK;
+        'chunks: while index <= end && left > 0 {
+            // Nothing of an absent chunk was ever reported.
+            let Some(words) = self.reported.ahead(index >> ORDERS_PER_LEVEL) else { break };
+            for word in words.iter().take(left) {
+                left -= 1;
+                // Relaxed: whoever takes the block looks again.
+                let open = !word.load(Ordering::Relaxed) & (u64::MAX << (index & 63));
+                if open != 0 {
+                    index = (index & !63) + u64::from(open.trailing_zeros());
+                    break 'chunks;
+                }
+                index = (index | 63) + 1;
+                if index > end {
+                    break 'chunks;
+                }
+            }
+        }
+        (index <= end).then(|| Granule((index << shift).max(at.0)))
+    }
+
+    /// What of a free block, from its base on, a pass may take: the largest part
+    /// of which nothing is reported and, if it must have been seen before, all
+    /// of which was. What was not is marked so, and passed.
+    pub(crate) fn fresh(&self, block: Block, seen_before: bool) -> Fresh {
+        let unreported = self.part(block, |word, mask| self.reported.load(word) & mask == 0);
+        let Some(part) = unreported else {
+            return Fresh::Pass(Block::containing(block.base(), self.order));
+        };
+        if !seen_before {
+            return Fresh::Take(part);
+        }
+        if let Some(old) = self.part(part, |word, mask| self.seen.load(word) & mask == mask) {
+            return Fresh::Take(old);
+        }
+        let new = self.part(part, |word, mask| self.seen.load(word) & mask == 0);
+        let new = new.unwrap_or_else(|| Block::containing(part.base(), self.order));
+        self.see(new);
+        Fresh::Pass(new)
+    }
+
+    /// The largest part of the block, from its base on, all of whose words
+    /// suit; at least one report granule.
+    fn part(&self, block: Block, suits: impl Fn(u64, u64) -> bool) -> Option<Block> {
         let mut part = block;
-        while self.pieces(part).any(|(word, mask)| self.reported.load(word) & mask != 0) {
+        while !self.pieces(part).all(|(word, mask)| suits(word, mask)) {
             part = part.halves().filter(|(lower, _)| lower.order() >= self.order)?.0;
         }
         Some(part)
     }
 
     /// Whether every report granule of the block is known to read as zero.
-    #[cfg(test)]
     pub(crate) fn is_zeroed(&self, block: Block) -> bool {
         self.pieces(block).all(|(word, mask)| self.zeroed.load(word) & mask == mask)
     }
 
-    /// Marks the block; returns whether a pass had seen it before.
-    pub(crate) fn see(&self, block: Block) -> bool {
-        let mut before = true;
+    /// A pass has met the block. Out of memory, it will be new again.
+    fn see(&self, block: Block) {
         for (word, mask) in self.pieces(block) {
-            let Ok(atomic) = self.seen.install(word) else { return before };
-            before &= atomic.fetch_or(mask, Ordering::Relaxed) & mask == mask;
+            let Ok(atomic) = self.seen.install(word) else { return };
+            // Relaxed: a hint about the past, that orders nothing.
+            atomic.fetch_or(mask, Ordering::Relaxed);
         }
-        before
     }
 
     /// The host was told about the block, which the caller still owns. Out of
@@ -148,6 +205,9 @@ impl Reported {
     /// The block was taken from the shared forest.
     #[inline]
     pub(crate) fn forget(&self, block: Block) {
+        if memdesc::seeded!("taken without forgetting") {
+            return;
+        }
         if block.order() <= self.order {
             let (word, mask) = self.piece_of(block.base());
             return self.forget_in(word, mask);
@@ -271,7 +331,38 @@ mod tests {
         assert!(reported.is_zeroed(block(0, 9)) && !reported.is_zeroed(block(512, 9)));
         reported.forget(block(7, 0));
         assert!(!reported.is_zeroed(block(0, 9)));
-        assert!(!reported.see(block(0, 9)));
-        assert!(reported.see(block(0, 9)));
+    }
+
+    #[test]
+    fn parts_of_different_ages_are_told_apart() {
+        let reported = Reported::new(Order::new(9).unwrap());
+        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Pass(block(0, 11)));
+        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Take(block(0, 11)));
+        reported.forget(block(1024, 9));
+        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Take(block(0, 10)));
+        assert_eq!(reported.fresh(block(1024, 10), true), Fresh::Pass(block(1024, 9)));
+        assert_eq!(reported.fresh(block(1024, 10), true), Fresh::Take(block(1024, 10)));
+        reported.mark(block(0, 9), true);
+        assert_eq!(reported.fresh(block(0, 11), false), Fresh::Pass(block(0, 9)));
+        assert_eq!(reported.fresh(block(512, 9), false), Fresh::Take(block(512, 9)));
+    }
+
+    #[test]
+    fn reported_stretches_are_passed_over() {
+        let reported = Reported::new(Order::new(3).unwrap());
+        let next = |at: u64, last: u64| {
+            reported.next_unreported(Granule(at), Granule(last)).map(|found| found.0)
+        };
+        assert_eq!(next(0, 7), Some(0));
+        // All but the last granule of two chunks of words.
+        let all = 1u64 << (3 + 6 + 10);
+        (0..1024).for_each(|word| reported.mark(block(word << 9, 9), false));
+        reported.forget(block(all - 8, 3));
+        assert_eq!(next(0, all - 1), Some(all - 8));
+        assert_eq!(next(all - 3, all - 1), Some(all - 3));
+        assert_eq!(next(5, all - 9), None);
+        assert_eq!(next(5, all + 100), Some(all - 8));
+        reported.mark(block(all - 8, 3), false);
+        assert_eq!(next(5, all + 100), Some(all));
     }
 }

@@ -40,6 +40,7 @@ mod walk;
 
 pub(crate) use give::AlreadyFree;
 pub(crate) use take::{Avoid, Taken, block_of, lowest_run};
+pub(crate) use walk::FreeBlocks;
 
 use crate::error::OutOfMemory;
 use crate::words::Words;
