@@ -311,7 +311,7 @@ impl Walk<'_> {
         }
         if self.rest.is_none() {
             // A larger block around the cursor first: the walk starts behind.
-            let around = forest.free_around(*cursor, self.min);
+            let around = forest.free_around(*cursor, self.min).map(|found| self.grown(found));
             let from = around.map_or(*cursor, after);
             self.rest = Some((forest.free_blocks(from, self.min.level()), around));
         }
@@ -331,5 +331,18 @@ impl Walk<'_> {
             };
             *cursor = Granule(cursor.0.max(next.base().0));
         }
+    }
+
+    /// The largest block around a free one that is free in its level, or above.
+    fn grown(&self, found: Block) -> Block {
+        let mut block = found;
+        while let Some(order) = block.order().double() {
+            let larger = Block::containing(block.base(), order);
+            if !self.stock.forest.is_free(larger) {
+                break;
+            }
+            block = larger;
+        }
+        block
     }
 }

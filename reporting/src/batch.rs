@@ -163,7 +163,7 @@ impl<'a, S: ReportSource> Batch<'a, S> {
         let most = usize::from(caps.max_ranges).clamp(1, MAX_BATCH);
         let mut calls = 0;
         for (ranges, outcomes) in self.ranges.chunks(most).zip(self.outcomes.chunks_mut(most)) {
-            if control.should_stop() {
+            if control.should_stop() && !memdesc::seeded!("a batch begins in a pause") {
                 return (calls, Err(Stop::Cancelled));
             }
             calls += 1;
@@ -192,12 +192,12 @@ impl<'a, S: ReportSource> Batch<'a, S> {
                 continue;
             };
             // First, so that a panic in `tally` finds the block in its place.
-            if outcome == Outcome::Posted {
+            if outcome == Outcome::Posted && !memdesc::seeded!("posted and put back") {
                 let ticket = self.ranges[entry.range as usize].ticket;
                 self.out.posted.push(Posted { ticket, block: entry.block });
             } else if keep == Keep::Reported && outcome.is_reported() {
                 self.out.held.push(Kept { block: entry.block, outcome });
-            } else {
+            } else if !memdesc::seeded!("what was not tried is dropped") {
                 self.source.put_back(entry.block, outcome);
             }
             tally(at, outcome, Asked::Yes);
