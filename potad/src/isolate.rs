@@ -22,6 +22,7 @@ use crate::forest::{FreeBlocks, Taken};
 use crate::hand::Slot;
 use crate::handles::Isolated;
 use crate::reported::{Fresh, Reported};
+use crate::state::State;
 use crate::stock::Stock;
 use alloc::boxed::Box;
 use memdesc::{Block, Granule, Immediate, Order, OwnerId, Subtype};
@@ -149,17 +150,33 @@ impl Zone {
             return Err(crate::Refused { given: isolated, why });
         }
         let state = self.state();
-        let block = isolated.block;
-        let given = state.with_slot(|slot| {
-            // Absent only where memory for the node was out.
-            let _word = state.tree.clear_immediate(block);
-            state.stock.put_back(block, says, |stock| match stock.is_suspect(block) {
-                true => state.give(slot, block),
-                false => stock.give_past(slot, block),
-            })
-        });
-        debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
+        state.with_slot(|slot| state.put_back(slot, isolated.block, says));
         Ok(())
+    }
+
+    /// As [`put_back`](Self::put_back) for many, in one bracket for each 32 of
+    /// them. Blocks of another zone stay isolated; returns how many those were.
+    pub fn put_back_many(&self, blocks: impl IntoIterator<Item = (Isolated, HostSays)>) -> usize {
+        let (state, mut foreign) = (self.state(), 0);
+        let mut blocks = blocks.into_iter().filter(|(isolated, _)| {
+            let is_ours = self.check_zone(isolated.zone).is_ok();
+            foreign += usize::from(!is_ours);
+            is_ours
+        });
+        loop {
+            // Gathered first: the iterator is somebody else's code.
+            let batch: SmallVec<[_; INLINE]> = blocks.by_ref().take(INLINE).collect();
+            if batch.is_empty() {
+                break;
+            }
+            state.with_slot(|slot| {
+                for (isolated, says) in &batch {
+                    state.put_back(slot, isolated.block, *says);
+                }
+            });
+        }
+        drop(blocks);
+        foreign
     }
 
     /// Whether at least so many granules are free and in no hand. Looks no
@@ -191,6 +208,19 @@ impl Zone {
     pub fn refaulted_granules(&self) -> u64 {
         let reported = self.state().stock.reported.get();
         reported.map_or(0, |known| known.refaulted() << known.order().get())
+    }
+}
+
+impl State {
+    /// Gives an isolated block back. The caller is inside the slot's bracket.
+    fn put_back(&self, slot: &Slot, block: Block, says: HostSays) {
+        // Absent only where memory for the node was out.
+        let _word = self.tree.clear_immediate(block);
+        let given = self.stock.put_back(block, says, |stock| match stock.is_suspect(block) {
+            true => self.give(slot, block),
+            false => stock.give_past(slot, block),
+        });
+        debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
     }
 }
 

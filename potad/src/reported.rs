@@ -74,21 +74,19 @@ impl Reported {
     /// The words *seen* and *reported* of 64 report granules.
     #[inline(always)]
     fn pair(&self, word: u64) -> Option<(&AtomicU64, &AtomicU64)> {
-        // Side by side, for a chunk has an even number of words.
-        match self.bits.ahead(2 * word) {
-            Some([seen, reported, ..]) => Some((seen, reported)),
-            _ => None,
-        }
+        // One chunk has both, for it has an even number of words.
+        Some((self.bits.get(2 * word)?, self.bits.get(2 * word + 1)?))
     }
 
     // Relaxed, here and below: whoever owns a block has acquired what was said
     // of it with the block; for whoever does not, it is a hint.
     fn seen(&self, word: u64) -> u64 {
-        self.pair(word).map_or(0, |(seen, _)| seen.load(Ordering::Relaxed))
+        self.bits.get(2 * word).map_or(0, |seen| seen.load(Ordering::Relaxed))
     }
 
+    #[inline]
     fn reported(&self, word: u64) -> u64 {
-        self.pair(word).map_or(0, |(_, reported)| reported.load(Ordering::Relaxed))
+        self.bits.get(2 * word + 1).map_or(0, |reported| reported.load(Ordering::Relaxed))
     }
 
     fn zeroed(&self, word: u64) -> u64 {
@@ -306,6 +304,7 @@ impl Reported {
 
     /// The places of a forest word whose memory the host has taken back. Says
     /// nothing (0) of places so large that they span many report granules.
+    #[inline]
     pub(crate) fn places(&self, level: u32, word: u64) -> u64 {
         let place = ORDERS_PER_LEVEL * level;
         let base = word.checked_shl(place + ORDERS_PER_LEVEL).unwrap_or(0);
@@ -320,10 +319,10 @@ impl Reported {
         let granules = 64 / run;
         let (first, mask) = self.piece_of(Granule(base));
         let reported = self.reported(first) >> mask.trailing_zeros();
-        (0..granules)
-            .filter(|granule| reported >> granule & 1 != 0)
-            .map(|granule| (u64::MAX >> (64 - run)) << (granule * run))
-            .fold(0, |places, run| places | run)
+        match reported & (u64::MAX >> (64 - granules)) {
+            0 => 0,
+            reported => spread(reported, run),
+        }
     }
 
     /// The word and bit of the report granule that holds `at`.
@@ -342,6 +341,15 @@ impl Reported {
             (word, (u64::MAX << low) & (u64::MAX >> (63 - high)))
         })
     }
+}
+
+/// Each bit as a run of `run` bits.
+#[cold]
+fn spread(bits: u64, run: u32) -> u64 {
+    (0..64 / run)
+        .filter(|granule| bits >> granule & 1 != 0)
+        .map(|granule| (u64::MAX >> (64 - run)) << (granule * run))
+        .fold(0, |places, run| places | run)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -113,12 +113,13 @@ impl ReportSource for ZoneSource {
     }
 
     fn put_back(&self, block: ZoneBlock, outcome: Outcome) {
-        let says = match outcome {
-            Outcome::ReportedZeroed => HostSays::Zeroed,
-            outcome if outcome.is_reported() => HostSays::Reported,
-            _ => HostSays::Nothing,
-        };
-        self.back(block.isolated, says);
+        self.back(block.isolated, says(outcome));
+    }
+
+    fn put_back_all(&self, blocks: impl IntoIterator<Item = (ZoneBlock, Outcome)>) {
+        let blocks = blocks.into_iter().map(|(block, outcome)| (block.isolated, says(outcome)));
+        let foreign = self.zone.put_back_many(blocks);
+        debug_assert_eq!(foreign, 0, "tokens of this zone");
     }
 
     fn dirty_bytes(&self) -> u64 {
@@ -136,5 +137,13 @@ impl ZoneSource {
     fn back(&self, isolated: Isolated, says: HostSays) {
         let put = self.zone.put_back(isolated, says);
         debug_assert!(put.is_ok(), "a token of this zone");
+    }
+}
+
+fn says(outcome: Outcome) -> HostSays {
+    match outcome {
+        Outcome::ReportedZeroed => HostSays::Zeroed,
+        outcome if outcome.is_reported() => HostSays::Reported,
+        _ => HostSays::Nothing,
     }
 }
