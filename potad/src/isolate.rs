@@ -2,18 +2,41 @@
 //!
 //! This, the reported bits and one counter are all that the allocator knows of
 //! free-page reporting.
+//!
+//! # What always holds
+//!
+//! An isolated block is an allocation by the owner *Reporting*: taken by the
+//! compare-exchange that any allocation uses, inside a bracket, and in the tree
+//! before that ends. What the host said of it is noted while it is still the
+//! reporter's.
+//!
+//! # Cost
+//!
+//! One bracket for a batch. A block costs one RMW to take (more where a larger
+//! one is broken for it), one to clear its word, one or two for its bits, one to
+//! give; what is reported already is passed over 64 report granules at a time.
 
 use crate::Zone;
 use crate::error::Error;
-use crate::forest::Taken;
+use crate::forest::{FreeBlocks, Taken};
+use crate::hand::Slot;
 use crate::handles::Isolated;
-use crate::reported::Reported;
+use crate::reported::{Fresh, Reported};
 use crate::state::State;
+use crate::stock::Stock;
 use alloc::boxed::Box;
 use memdesc::{Block, Granule, Immediate, Order, OwnerId, Subtype};
+use smallvec::SmallVec;
 
-/// Free blocks that one call of [`Zone::isolate`] looks at, taken or not.
+/// Free blocks, or stretches of reported ones, that one call looks at, taken or
+/// not.
 const STEPS: usize = 256;
+
+/// Blocks of one call that cost no heap.
+const INLINE: usize = 32;
+
+/// The cursor of a pass that has ended.
+const END: Granule = Granule(u64::MAX);
 
 /// Which free blocks to isolate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,47 +86,57 @@ impl Zone {
     /// Takes the next free, not reported block at or after granule `*cursor`,
     /// as an allocation of the owner *Reporting*, and moves the cursor past it.
     ///
-    /// `Ok(None)` with the cursor at [`Granule`]`(u64::MAX)` is the end of the
+    /// `None` with the cursor at [`Granule`]`(u64::MAX)` is the end of the
     /// pass; with another cursor the call did its share of work: call again.
     /// Bounded: looks at most at 256 free blocks.
     pub fn isolate(&self, cursor: &mut Granule, wanted: &Wanted) -> Option<Isolated> {
+        let mut one = None;
+        self.isolate_many(cursor, wanted, 1, u64::MAX, &mut |isolated| one = Some(isolated));
+        one
+    }
+
+    /// As [`isolate`](Self::isolate), at most `blocks` blocks of at most
+    /// `granules` granules together (the first may be larger), each given to
+    /// `out`. Fewer need not be the end of the pass: the cursor says.
+    ///
+    /// ```
+    /// # use potad::{HostSays, Potad, Resource, Wanted, memdesc::{Granule, Order}};
+    /// # let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..64 << 20))?;
+    /// ram.attach_reporter(Order::new(9)?)?;
+    /// let order = Order::new(9)?;
+    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false };
+    /// let (mut cursor, mut blocks) = (Granule(0), Vec::new());
+    /// ram.isolate_many(&mut cursor, &wanted, 8, u64::MAX, &mut |block| blocks.push(block));
+    /// assert_eq!((blocks.len(), cursor), (8, Granule(8 * 512)));
+    /// for block in blocks {
+    ///     ram.put_back(block, HostSays::Reported).unwrap();
+    /// }
+    /// assert_eq!(ram.reported_granules(), 8 * 512);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn isolate_many(
+        &self,
+        cursor: &mut Granule,
+        wanted: &Wanted,
+        blocks: usize,
+        granules: u64,
+        out: &mut impl FnMut(Isolated),
+    ) {
         let state = self.state();
-        let reported = state.stock.reported.get()?;
-        let min = wanted.min_order.max(reported.order());
-        let max = wanted.max_order.max(min);
+        let mut taken = SmallVec::<[Block; INLINE]>::new();
+        taken.reserve(blocks.min(STEPS));
         state.with_slot(|_| {
-            let mut steps = 0;
-            while steps < STEPS {
-                steps += 1;
-                let Some(free) = state.next_free(*cursor, min) else {
-                    *cursor = Granule(u64::MAX);
-                    return None;
-                };
-                // The next piece of the free block, at or after the cursor.
-                let at = Granule(free.base().0.max(cursor.0));
-                let whole = Block::containing(at, free.order().min(max));
-                // From the cursor on, as far as alignment goes.
-                let aligned = Order::alignment_of(at.0).min(whole.order()).max(reported.order());
-                let rest = Block::containing(at, aligned);
-                let Some(piece) = reported.unreported_part(rest) else {
-                    // All of it, or its first report granule.
-                    let skip = match reported.is_reported(rest) {
-                        true => rest,
-                        false => Block::containing(at, reported.order()),
-                    };
-                    *cursor = Granule(skip.last().0 + 1);
-                    continue;
-                };
-                *cursor = Granule(piece.last().0 + 1);
-                if !reported.see(piece) && wanted.seen_before {
-                    continue;
-                }
-                if let Ok(Taken::Block(piece)) = state.stock.forest.take_exact(piece) {
-                    return Some(state.isolated(reported, piece));
-                }
+            state.stock.isolate(cursor, wanted, blocks.min(STEPS), granules, &mut taken);
+            for &block in &taken {
+                let word = Immediate::new(Subtype::Reporting, OwnerId::RESOURCE, block.order());
+                // Out of memory for the node, lookup says nothing of it: a
+                // failure inside then counts as one in a bare block.
+                let _shown = state.tree.publish_immediate(block, word);
             }
-            None
-        })
+        });
+        // Outside the bracket: it is somebody else's code.
+        taken.into_iter().for_each(|block| out(Isolated { block, zone: state.id }));
     }
 
     /// Gives an isolated block back, with what the host made of it. A block of
@@ -117,40 +150,51 @@ impl Zone {
             return Err(crate::Refused { given: isolated, why });
         }
         let state = self.state();
-        let block = isolated.block;
-        if let Some(reported) = state.stock.reported.get() {
-            // While the block is ours still: a taker finds the bits.
-            if says != HostSays::Nothing {
-                reported.mark(block, says == HostSays::Zeroed);
-            }
-            reported.note_put_back(block.order().granules());
-        }
-        let given = state.with_slot(|slot| {
-            // Absent only where memory for the node was out.
-            let _word = state.tree.clear_immediate(block);
-            if state.stock.is_suspect(block) {
-                return state.give(slot, block);
-            }
-            // Past the hand: what it held would be handed out with the bits
-            // still set.
-            let given =
-                state.stock.forest.give(block.place(), |level, word| slot.is_warm(level, word));
-            given.map_err(|_| Error::DoubleFree { asked: block.granules() })
-        });
-        debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
+        state.with_slot(|slot| state.put_back(slot, isolated.block, says));
         Ok(())
+    }
+
+    /// As [`put_back`](Self::put_back) for many, in one bracket for each 32 of
+    /// them. Blocks of another zone stay isolated; returns how many those were.
+    pub fn put_back_many(&self, blocks: impl IntoIterator<Item = (Isolated, HostSays)>) -> usize {
+        let (state, mut foreign) = (self.state(), 0);
+        let mut blocks = blocks.into_iter().filter(|(isolated, _)| {
+            let is_ours = self.check_zone(isolated.zone).is_ok();
+            foreign += usize::from(!is_ours);
+            is_ours
+        });
+        loop {
+            // Gathered first: the iterator is somebody else's code.
+            let batch: SmallVec<[_; INLINE]> = blocks.by_ref().take(INLINE).collect();
+            if batch.is_empty() {
+                break;
+            }
+            state.with_slot(|slot| {
+                for (isolated, says) in &batch {
+                    state.put_back(slot, isolated.block, *says);
+                }
+            });
+        }
+        drop(blocks);
+        foreign
     }
 
     /// Whether at least so many granules are free and in no hand. Looks no
     /// further than it must; exact only while nobody allocates.
     pub fn has_free(&self, granules: u64) -> bool {
+        self.free_granules_up_to(granules) >= granules
+    }
+
+    /// Granules that are free and in no hand, or `most` if there are more.
+    /// Looks no further than it must; exact only while nobody allocates.
+    pub fn free_granules_up_to(&self, most: u64) -> u64 {
         let mut free = 0u64;
         let mut blocks = self.state().stock.forest.free_blocks(Granule(0), 0);
-        granules == 0
-            || blocks.any(|block| {
-                free = free.saturating_add(block.order().granules());
-                free >= granules
-            })
+        while free < most {
+            let Some(block) = blocks.next() else { break };
+            free = free.saturating_add(block.order().granules());
+        }
+        free.min(most)
     }
 
     /// Granules whose memory the host has taken back and that are free still.
@@ -168,25 +212,167 @@ impl Zone {
 }
 
 impl State {
-    /// The first free block of at least `min` that ends at or after `from`.
-    fn next_free(&self, from: Granule, min: Order) -> Option<Block> {
-        if from.0 > self.stock.forest.last_granule().0 {
-            return None;
+    /// Gives an isolated block back. The caller is inside the slot's bracket.
+    fn put_back(&self, slot: &Slot, block: Block, says: HostSays) {
+        // Absent only where memory for the node was out.
+        let _word = self.tree.clear_immediate(block);
+        let given = self.stock.put_back(block, says, |stock| match stock.is_suspect(block) {
+            true => self.give(slot, block),
+            false => stock.give_past(slot, block),
+        });
+        debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
+    }
+}
+
+impl Stock {
+    /// Takes free blocks that suit `wanted` from `*cursor` on, into `out`.
+    ///
+    /// The caller is inside a bracket and publishes what it got before it ends.
+    pub(crate) fn isolate(
+        &self,
+        cursor: &mut Granule,
+        wanted: &Wanted,
+        blocks: usize,
+        granules: u64,
+        out: &mut SmallVec<[Block; INLINE]>,
+    ) {
+        let Some(reported) = self.reported.get() else {
+            *cursor = END;
+            return;
+        };
+        let min = wanted.min_order.max(reported.order());
+        let max = wanted.max_order.max(min);
+        let mut left = granules;
+        let mut walk = Walk { stock: self, min, steps: STEPS, rest: None };
+        while out.len() < blocks && left > 0 {
+            let Some(free) = walk.next(cursor) else { break };
+            let at = Granule(free.base().0.max(cursor.0));
+            let Some(at) = reported.next_unreported(at, free.last()) else {
+                *cursor = after(free);
+                continue;
+            };
+            // From there on, as far as alignment goes.
+            let order = Order::alignment_of(at.0).min(free.order()).min(max);
+            let piece = Block::containing(at, order.max(reported.order()));
+            let piece = match reported.fresh(piece, wanted.seen_before) {
+                Fresh::Take(piece) => piece,
+                Fresh::Pass(passed) => {
+                    *cursor = after(passed);
+                    continue;
+                }
+            };
+            if !out.is_empty() && piece.order().granules() > left {
+                break;
+            }
+            *cursor = after(piece);
+            if memdesc::seeded!("isolated without taking") {
+                out.push(piece);
+            } else if let Ok(Taken::Block(piece)) = self.forest.take_exact(piece) {
+                out.push(piece);
+                left = left.saturating_sub(piece.order().granules());
+            }
         }
-        let level = min.level();
-        // A larger block around the cursor first: the walk starts behind it.
-        let around = self.stock.forest.free_around(from, min);
-        around.or_else(|| {
-            self.stock.forest.free_blocks(from, level).find(|block| block.order() >= min)
-        })
+        let taken = out.iter().map(|block| block.order().granules()).sum();
+        reported.note_isolated(taken);
     }
 
-    fn isolated(&self, reported: &Reported, block: Block) -> Isolated {
-        let word = Immediate::new(Subtype::Reporting, OwnerId::RESOURCE, block.order());
-        // Out of memory for the node, lookup says nothing of it: a failure
-        // inside then counts as one in a bare block.
-        let _shown = self.tree.publish_immediate(block, word);
-        reported.note_isolated(block.order().granules());
-        Isolated { block, zone: self.id }
+    /// Notes what the host said of an isolated block and has `give` give it.
+    ///
+    /// The caller is inside a bracket.
+    #[inline]
+    pub(crate) fn put_back<R>(
+        &self,
+        block: Block,
+        says: HostSays,
+        give: impl FnOnce(&Self) -> R,
+    ) -> R {
+        let note = || {
+            let Some(reported) = self.reported.get() else { return };
+            if says != HostSays::Nothing {
+                reported.mark(block, says == HostSays::Zeroed);
+            }
+            reported.note_put_back(block.order().granules());
+        };
+        if memdesc::seeded!("reported after it was given") {
+            let given = give(self);
+            note();
+            return given;
+        }
+        // While the block is ours still: a taker finds the bits.
+        note();
+        give(self)
+    }
+
+    /// Gives a block past the hand: what a hand holds is handed out with no look
+    /// at the bits.
+    #[inline]
+    pub(crate) fn give_past(&self, slot: &Slot, block: Block) -> Result<(), Error> {
+        let is_warm = |level, word| {
+            slot.is_warm(level, word) || memdesc::seeded!("put back and left unmerged")
+        };
+        let given = self.forest.give(block.place(), is_warm);
+        given.map_err(|_| Error::DoubleFree { asked: block.granules() })
+    }
+}
+
+/// The granule after a block; past the last one it is the end.
+fn after(block: Block) -> Granule {
+    Granule(block.last().0 + 1)
+}
+
+/// A walk over the free blocks of one call, by the caller's cursor.
+struct Walk<'a> {
+    stock: &'a Stock,
+    min: Order,
+    steps: usize,
+    /// The blocks that begin behind the first one.
+    rest: Option<(FreeBlocks<'a>, Option<Block>)>,
+}
+
+impl Walk<'_> {
+    /// The free block of at least the least order that the cursor is in, or the
+    /// first behind it; `None` at the end, with the cursor there, or once the
+    /// call has done its share.
+    fn next(&mut self, cursor: &mut Granule) -> Option<Block> {
+        let forest = &self.stock.forest;
+        if cursor.0 > forest.last_granule().0 {
+            *cursor = END;
+            return None;
+        }
+        if self.rest.is_none() {
+            // A larger block around the cursor first: the walk starts behind.
+            let around = forest.free_around(*cursor, self.min).map(|found| self.grown(found));
+            let from = around.map_or(*cursor, after);
+            self.rest = Some((forest.free_blocks(from, self.min.level()), around));
+        }
+        let (blocks, current) = self.rest.as_mut()?;
+        loop {
+            self.steps = self.steps.checked_sub(1)?;
+            match *current {
+                Some(block) if block.order() >= self.min && block.last() >= *cursor => {
+                    return Some(block);
+                }
+                _ => {}
+            }
+            *current = blocks.next();
+            let Some(next) = *current else {
+                *cursor = END;
+                return None;
+            };
+            *cursor = Granule(cursor.0.max(next.base().0));
+        }
+    }
+
+    /// The largest block around a free one that is free in its level, or above.
+    fn grown(&self, found: Block) -> Block {
+        let mut block = found;
+        while let Some(order) = block.order().double() {
+            let larger = Block::containing(block.base(), order);
+            if !self.stock.forest.is_free(larger) {
+                break;
+            }
+            block = larger;
+        }
+        block
     }
 }

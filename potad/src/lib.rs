@@ -54,6 +54,7 @@ mod aim;
 mod batch;
 mod check;
 mod closing;
+mod content;
 mod error;
 mod failure;
 mod forest;
@@ -85,6 +86,7 @@ mod zonelist;
 
 pub use aim::Aim;
 pub use check::Broken;
+pub use content::Content;
 pub use error::{Error, Refused};
 pub use failure::{FailureReport, OutcomeCounts};
 pub use handles::{BareBlock, Isolated, RawBlock, Run};

@@ -6,7 +6,10 @@
 use crate::closing::{Closing, Kept, Removing};
 use crate::forest::{Forest, Taken};
 use crate::hand::{Code, Gate, Slot};
+use crate::isolate::{HostSays, Wanted};
+use crate::reported::Reported;
 use crate::stock::Stock;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use memdesc::sync::Arc;
 use memdesc::{Block, Granule, Granules, Order};
@@ -146,6 +149,49 @@ impl Ground {
         let claimed = self.closing.cancel(&self.stock, &leaving.0);
         let _inside = self.gate.enter(&front.slot);
         claimed.for_each(|block| self.give(block));
+    }
+
+    /// Gets ready for a reporter with this report granule.
+    pub fn attach(&self, order: u32) {
+        let order = Order::new(order).expect("an order");
+        self.stock.reported.get_or_install(|| Some(Box::new(Reported::new(order))));
+    }
+
+    /// As a zone isolates: one block of at most `max`, of any age, through this
+    /// hand's bracket.
+    pub fn isolate(&self, front: &Front, cursor: &mut Granule, max: u32) -> Option<Block> {
+        let (min_order, max_order) = (Order::ZERO, Order::new(max).expect("an order"));
+        let wanted = Wanted { min_order, max_order, seen_before: false };
+        let mut taken = smallvec::SmallVec::new();
+        let _inside = self.gate.enter(&front.slot);
+        self.stock.isolate(cursor, &wanted, 1, u64::MAX, &mut taken);
+        taken.pop()
+    }
+
+    /// As a zone puts back; returns whether it was kept in a closing range.
+    pub fn put_back(&self, front: &Front, block: Block, says: HostSays) -> bool {
+        let _inside = self.gate.enter(&front.slot);
+        self.stock.put_back(block, says, |stock| {
+            let looks = !memdesc::seeded!("put back without a look at the closing ranges");
+            if looks && self.closing.keep(block) != Kept::Outside {
+                return true;
+            }
+            stock.give_past(&front.slot, block).expect("the model owns what it gives");
+            false
+        })
+    }
+
+    /// Whether every report granule of the block is marked reported.
+    pub fn is_reported(&self, block: Block) -> bool {
+        self.stock.reported.get().is_some_and(|known| known.is_reported(block))
+    }
+
+    /// As a shared allocation: takes, then forgets what the host was told.
+    pub fn alloc_shared(&self, front: &Front, order: u32) -> Option<Block> {
+        let _inside = self.gate.enter(&front.slot);
+        let block = self.take(order)?;
+        self.stock.on_take(block);
+        Some(block)
     }
 
     /// As a zone allocates: through the hand, then with all hands closed.

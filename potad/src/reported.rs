@@ -2,37 +2,54 @@
 //!
 //! # Picture
 //!
-//! One bit per report granule (a power of two of granules, chosen when a
-//! reporter is attached), in words of their own, outside the free structure:
+//! Three bits per report granule (a power of two of granules, chosen when a
+//! reporter is attached), in words of their own, outside the free structure.
+//! The first two of 64 report granules lie side by side:
 //!
 //! ```text
-//!  seen      a pass of the reporter has met it free and not yet reported
-//!  reported  the host knows that its memory is not needed
-//!  zeroed    .. and has said that it reads as zero
+//!  bits[2n]      seen      a pass has met it free and not yet reported
+//!  bits[2n + 1]  reported  the host knows that its memory is not needed
+//!  zeroed[n]     zeroed    .. and has said that it reads as zeros
 //! ```
 //!
 //! # What always holds
 //!
-//! A reported or zeroed bit implies that the report granule was wholly free since
-//! the bit was set: the reporter sets it while it owns the block, and whoever takes bits of
-//! it from the shared forest clears it before the block is used. Splits and
-//! merges do not touch it, and it never keeps a merge from happening.
+//! A reported bit implies that the report granule was wholly free since the bit
+//! was set: the reporter sets it while it owns the block, and whoever takes bits
+//! of it from the shared forest clears it before the block is used. A zeroed bit
+//! counts only beside a reported one: a taker that finds *reported* clear may
+//! leave *zeroed* to the one who cleared it, for nobody can own the whole report
+//! granule before both are done. *Seen* is a hint: it is set on blocks that are
+//! only looked at. Splits and merges do not touch any of them, and they never
+//! keep a merge from happening.
 //!
 //! # Cost
 //!
-//! A taker pays one load of a line that 512 report granules share, and one
-//! read-modify-write only if the bit was set. A free pays nothing.
+//! A taker pays one load of a line that 256 report granules share, and a
+//! read-modify-write per word only where a bit was set. A free pays nothing.
 
 use crate::words::Words;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
+/// Words of reported bits that one look passes over: of 2 MiB, 4 TiB.
+const LOOK: usize = 1 << 15;
+
+/// What a pass may do with a free block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Take this part of it.
+    Take(Block),
+    /// Leave this part where it is: reported, or new.
+    Pass(Block),
+}
+
 /// The reporter's bits of one zone.
 #[derive(Debug)]
 pub(crate) struct Reported {
     order: Order,
-    seen: Words,
-    reported: Words,
+    /// Seen and reported, by turns.
+    bits: Words,
     zeroed: Words,
     /// Report granules that were taken again after they had been reported.
     refaulted: AtomicU64,
@@ -46,13 +63,34 @@ impl Reported {
     pub(crate) fn new(order: Order) -> Self {
         Self {
             order,
-            seen: Words::default(),
-            reported: Words::default(),
+            bits: Words::default(),
             zeroed: Words::default(),
             refaulted: AtomicU64::new(0),
             now: AtomicU64::new(0),
             isolated: AtomicU64::new(0),
         }
+    }
+
+    /// The words *seen* and *reported* of 64 report granules.
+    #[inline(always)]
+    fn pair(&self, word: u64) -> Option<(&AtomicU64, &AtomicU64)> {
+        // One chunk has both, for it has an even number of words.
+        Some((self.bits.get(2 * word)?, self.bits.get(2 * word + 1)?))
+    }
+
+    // Relaxed, here and below: whoever owns a block has acquired what was said
+    // of it with the block; for whoever does not, it is a hint.
+    fn seen(&self, word: u64) -> u64 {
+        self.bits.get(2 * word).map_or(0, |seen| seen.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn reported(&self, word: u64) -> u64 {
+        self.bits.get(2 * word + 1).map_or(0, |reported| reported.load(Ordering::Relaxed))
+    }
+
+    fn zeroed(&self, word: u64) -> u64 {
+        self.reported(word) & self.zeroed.load(word)
     }
 
     /// The report granule.
@@ -87,15 +125,16 @@ impl Reported {
 
     /// Whether every report granule of the block is reported; a block smaller
     /// than one is if its report granule is.
+    #[cfg(any(test, loom))]
     pub(crate) fn is_reported(&self, block: Block) -> bool {
-        self.pieces(block).all(|(word, mask)| self.reported.load(word) & mask == mask)
+        self.pieces(block).all(|(word, mask)| self.reported(word) & mask == mask)
     }
 
     /// The first report granule of the block that is not reported, or the
     /// block's base if there is none among the first 4,096.
     pub(crate) fn first_unreported(&self, block: Block) -> Granule {
         for (word, mask) in self.pieces(block).take(64) {
-            let open = mask & !self.reported.load(word);
+            let open = mask & !self.reported(word);
             if open != 0 {
                 let index = word << ORDERS_PER_LEVEL | u64::from(open.trailing_zeros());
                 return Granule((index << self.order.get()).max(block.base().0));
@@ -104,50 +143,119 @@ impl Reported {
         block.base()
     }
 
-    /// The largest part of the block, from its base on, of which nothing is
-    /// reported; `None` if its first report granule is.
-    pub(crate) fn unreported_part(&self, block: Block) -> Option<Block> {
+    /// The first granule of `at..=last` whose report granule is not reported; or
+    /// where it stopped looking, after [`LOOK`] words.
+    pub(crate) fn next_unreported(&self, at: Granule, last: Granule) -> Option<Granule> {
+        let shift = self.order.get();
+        let (mut index, end) = (at.0 >> shift, last.0 >> shift);
+        let mut left = LOOK;
+        'chunks: while index <= end && left > 0 {
+            // Nothing of an absent chunk was ever reported.
+            let Some(words) = self.bits.ahead(index >> ORDERS_PER_LEVEL << 1) else { break };
+            for reported in words.iter().skip(1).step_by(2).take(left) {
+                left -= 1;
+                // Relaxed: whoever takes the block looks again.
+                let open = !reported.load(Ordering::Relaxed) & (u64::MAX << (index & 63));
+                if open != 0 {
+                    index = (index & !63) + u64::from(open.trailing_zeros());
+                    break 'chunks;
+                }
+                index = (index | 63) + 1;
+                if index > end {
+                    break 'chunks;
+                }
+            }
+        }
+        (index <= end).then(|| Granule((index << shift).max(at.0)))
+    }
+
+    /// What of a free block, from its base on, a pass may take: the largest part
+    /// of which nothing is reported and, if it must have been seen before, all
+    /// of which was. What was not is marked so, and passed.
+    pub(crate) fn fresh(&self, block: Block, seen_before: bool) -> Fresh {
+        let unreported = self.part(block, |word, mask| self.reported(word) & mask == 0);
+        let Some(part) = unreported else {
+            return Fresh::Pass(Block::containing(block.base(), self.order));
+        };
+        if !seen_before {
+            return Fresh::Take(part);
+        }
+        if let Some(old) = self.part(part, |word, mask| self.seen(word) & mask == mask) {
+            return Fresh::Take(old);
+        }
+        let new = self.part(part, |word, mask| self.seen(word) & mask == 0);
+        let new = new.unwrap_or_else(|| Block::containing(part.base(), self.order));
+        self.see(new);
+        Fresh::Pass(new)
+    }
+
+    /// The largest part of the block, from its base on, all of whose words
+    /// suit; at least one report granule.
+    fn part(&self, block: Block, suits: impl Fn(u64, u64) -> bool) -> Option<Block> {
         let mut part = block;
-        while self.pieces(part).any(|(word, mask)| self.reported.load(word) & mask != 0) {
+        while !self.pieces(part).all(|(word, mask)| suits(word, mask)) {
             part = part.halves().filter(|(lower, _)| lower.order() >= self.order)?.0;
         }
         Some(part)
     }
 
     /// Whether every report granule of the block is known to read as zero.
-    #[cfg(test)]
     pub(crate) fn is_zeroed(&self, block: Block) -> bool {
-        self.pieces(block).all(|(word, mask)| self.zeroed.load(word) & mask == mask)
+        self.pieces(block).all(|(word, mask)| self.zeroed(word) & mask == mask)
     }
 
-    /// Marks the block; returns whether a pass had seen it before.
-    pub(crate) fn see(&self, block: Block) -> bool {
-        let mut before = true;
+    /// A pass has met the block. Out of memory, it will be new again.
+    fn see(&self, block: Block) {
         for (word, mask) in self.pieces(block) {
-            let Ok(atomic) = self.seen.install(word) else { return before };
-            before &= atomic.fetch_or(mask, Ordering::Relaxed) & mask == mask;
+            if self.bits.install(2 * word).is_err() {
+                return;
+            }
+            if let Some((seen, _)) = self.pair(word) {
+                // Relaxed: a hint about the past, that orders nothing. A block
+                // that is taken meanwhile may keep the bit, and is reported one
+                // pass too early.
+                seen.fetch_or(mask, Ordering::Relaxed);
+            }
         }
-        before
     }
 
     /// The host was told about the block, which the caller still owns. Out of
-    /// memory, the bits stay clear: it will be reported again.
+    /// memory, nothing is noted: it will be reported again.
     pub(crate) fn mark(&self, block: Block, zeroed: bool) {
+        let mut marked = 0;
         for (word, mask) in self.pieces(block) {
-            let Ok(atomic) = self.reported.install(word) else { return };
-            // Relaxed: the give that follows releases it, and a taker acquires
-            // that before it looks.
-            let before = atomic.fetch_or(mask, Ordering::Relaxed);
-            self.now.fetch_add(u64::from((mask & !before).count_ones()), Ordering::Relaxed);
-            if zeroed && let Ok(atomic) = self.zeroed.install(word) {
+            if self.bits.install(2 * word).is_err() {
+                break;
+            }
+            let Some((_, reported)) = self.pair(word) else { break };
+            // Relaxed: the give that follows releases them, and a taker acquires
+            // that before it looks. Nobody else changes the bits of a block that
+            // is ours.
+            let before = reported.fetch_or(mask, Ordering::Relaxed);
+            marked += u64::from((mask & !before).count_ones());
+            self.mark_zeroed(word, mask, zeroed);
+        }
+        self.now.fetch_add(marked, Ordering::Relaxed);
+    }
+
+    fn mark_zeroed(&self, word: u64, mask: u64, zeroed: bool) {
+        if zeroed {
+            if let Ok(atomic) = self.zeroed.install(word) {
                 atomic.fetch_or(mask, Ordering::Relaxed);
             }
+        } else if let Some(atomic) = self.zeroed.get(word)
+            && atomic.load(Ordering::Relaxed) & mask != 0
+        {
+            atomic.fetch_and(!mask, Ordering::Relaxed);
         }
     }
 
     /// The block was taken from the shared forest.
     #[inline]
     pub(crate) fn forget(&self, block: Block) {
+        if memdesc::seeded!("taken without forgetting") {
+            return;
+        }
         if block.order() <= self.order {
             let (word, mask) = self.piece_of(block.base());
             return self.forget_in(word, mask);
@@ -159,39 +267,50 @@ impl Reported {
         // Whole words of them: only those that were ever written.
         let shift = self.order.get() + ORDERS_PER_LEVEL;
         let (first, last) = (block.base().0 >> shift, block.last().0 >> shift);
-        for bits in [&self.seen, &self.reported, &self.zeroed] {
-            bits.visit(first, last, |word, _| self.forget_in(word, u64::MAX));
-        }
+        self.bits.visit(2 * first, 2 * last + 1, |word, _| {
+            if word & 1 == 0 {
+                self.forget_in(word / 2, u64::MAX);
+            }
+        });
     }
 
     #[inline]
     fn forget_in(&self, word: u64, mask: u64) {
-        for bits in [&self.seen, &self.zeroed] {
-            // Relaxed throughout: the take acquired what the reporter did.
-            if let Some(atomic) = bits.get(word)
-                && atomic.load(Ordering::Relaxed) & mask != 0
-            {
-                atomic.fetch_and(!mask, Ordering::Relaxed);
-            }
+        let Some((seen, reported)) = self.pair(word) else { return };
+        // Relaxed throughout: the take acquired what the reporter did.
+        if (seen.load(Ordering::Relaxed) | reported.load(Ordering::Relaxed)) & mask != 0 {
+            self.clear(word, seen, reported, mask);
         }
-        if let Some(atomic) = self.reported.get(word)
-            && atomic.load(Ordering::Relaxed) & mask != 0
+    }
+
+    #[cold]
+    fn clear(&self, word: u64, seen: &AtomicU64, reported: &AtomicU64, mask: u64) {
+        if seen.load(Ordering::Relaxed) & mask != 0 {
+            seen.fetch_and(!mask, Ordering::Relaxed);
+        }
+        if reported.load(Ordering::Relaxed) & mask == 0 {
+            return;
+        }
+        let before = reported.fetch_and(!mask, Ordering::Relaxed);
+        let cleared = u64::from((before & mask).count_ones());
+        self.refaulted.fetch_add(cleared, Ordering::Relaxed);
+        self.now.fetch_sub(cleared, Ordering::Relaxed);
+        if let Some(zeroed) = self.zeroed.get(word)
+            && zeroed.load(Ordering::Relaxed) & mask != 0
         {
-            let before = atomic.fetch_and(!mask, Ordering::Relaxed);
-            let cleared = u64::from((before & mask).count_ones());
-            self.refaulted.fetch_add(cleared, Ordering::Relaxed);
-            self.now.fetch_sub(cleared, Ordering::Relaxed);
+            zeroed.fetch_and(!mask, Ordering::Relaxed);
         }
     }
 
     /// The places of a forest word whose memory the host has taken back. Says
     /// nothing (0) of places so large that they span many report granules.
+    #[inline]
     pub(crate) fn places(&self, level: u32, word: u64) -> u64 {
         let place = ORDERS_PER_LEVEL * level;
         let base = word.checked_shl(place + ORDERS_PER_LEVEL).unwrap_or(0);
         if self.order.get() >= place + ORDERS_PER_LEVEL {
             let (word, mask) = self.piece_of(Granule(base));
-            return if self.reported.load(word) & mask != 0 { u64::MAX } else { 0 };
+            return if self.reported(word) & mask != 0 { u64::MAX } else { 0 };
         }
         if self.order.get() < place {
             return 0;
@@ -199,11 +318,11 @@ impl Reported {
         let run = 1u32 << (self.order.get() - place);
         let granules = 64 / run;
         let (first, mask) = self.piece_of(Granule(base));
-        let reported = self.reported.load(first) >> mask.trailing_zeros();
-        (0..granules)
-            .filter(|granule| reported >> granule & 1 != 0)
-            .map(|granule| (u64::MAX >> (64 - run)) << (granule * run))
-            .fold(0, |places, run| places | run)
+        let reported = self.reported(first) >> mask.trailing_zeros();
+        match reported & (u64::MAX >> (64 - granules)) {
+            0 => 0,
+            reported => spread(reported, run),
+        }
     }
 
     /// The word and bit of the report granule that holds `at`.
@@ -222,6 +341,15 @@ impl Reported {
             (word, (u64::MAX << low) & (u64::MAX >> (63 - high)))
         })
     }
+}
+
+/// Each bit as a run of `run` bits.
+#[cold]
+fn spread(bits: u64, run: u32) -> u64 {
+    (0..64 / run)
+        .filter(|granule| bits >> granule & 1 != 0)
+        .map(|granule| (u64::MAX >> (64 - run)) << (granule * run))
+        .fold(0, |places, run| places | run)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -271,7 +399,38 @@ mod tests {
         assert!(reported.is_zeroed(block(0, 9)) && !reported.is_zeroed(block(512, 9)));
         reported.forget(block(7, 0));
         assert!(!reported.is_zeroed(block(0, 9)));
-        assert!(!reported.see(block(0, 9)));
-        assert!(reported.see(block(0, 9)));
+    }
+
+    #[test]
+    fn parts_of_different_ages_are_told_apart() {
+        let reported = Reported::new(Order::new(9).unwrap());
+        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Pass(block(0, 11)));
+        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Take(block(0, 11)));
+        reported.forget(block(1024, 9));
+        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Take(block(0, 10)));
+        assert_eq!(reported.fresh(block(1024, 10), true), Fresh::Pass(block(1024, 9)));
+        assert_eq!(reported.fresh(block(1024, 10), true), Fresh::Take(block(1024, 10)));
+        reported.mark(block(0, 9), true);
+        assert_eq!(reported.fresh(block(0, 11), false), Fresh::Pass(block(0, 9)));
+        assert_eq!(reported.fresh(block(512, 9), false), Fresh::Take(block(512, 9)));
+    }
+
+    #[test]
+    fn reported_stretches_are_passed_over() {
+        let reported = Reported::new(Order::new(3).unwrap());
+        let next = |at: u64, last: u64| {
+            reported.next_unreported(Granule(at), Granule(last)).map(|found| found.0)
+        };
+        assert_eq!(next(0, 7), Some(0));
+        // All but the last granule of two chunks of words.
+        let all = 1u64 << (3 + 6 + 10);
+        (0..1024).for_each(|word| reported.mark(block(word << 9, 9), false));
+        reported.forget(block(all - 8, 3));
+        assert_eq!(next(0, all - 1), Some(all - 8));
+        assert_eq!(next(all - 3, all - 1), Some(all - 3));
+        assert_eq!(next(5, all - 9), None);
+        assert_eq!(next(5, all + 100), Some(all - 8));
+        reported.mark(block(all - 8, 3), false);
+        assert_eq!(next(5, all + 100), Some(all));
     }
 }

@@ -163,7 +163,7 @@ impl<'a, S: ReportSource> Batch<'a, S> {
         let most = usize::from(caps.max_ranges).clamp(1, MAX_BATCH);
         let mut calls = 0;
         for (ranges, outcomes) in self.ranges.chunks(most).zip(self.outcomes.chunks_mut(most)) {
-            if control.should_stop() {
+            if control.should_stop() && !memdesc::seeded!("a batch begins in a pause") {
                 return (calls, Err(Stop::Cancelled));
             }
             calls += 1;
@@ -184,24 +184,31 @@ impl<'a, S: ReportSource> Batch<'a, S> {
         if keep == Keep::Reported {
             self.out.held.reserve(self.entries.len());
         }
+        // What stays out goes to its place first, so that a panic below finds it
+        // there.
+        let mut back: SmallVec<[(S::Block, Outcome); INLINE]> = SmallVec::new();
+        back.reserve(self.entries.len());
+        let mut told: SmallVec<[(ByteRange, Outcome, Asked); INLINE]> = SmallVec::new();
+        told.reserve(self.entries.len());
         while let Some(entry) = self.entries.pop() {
             let at = entry.block.range();
             let Some(outcome) = self.outcomes.get(entry.range as usize).copied() else {
-                self.source.put_back(entry.block, Outcome::Declined);
-                tally(at, Outcome::Declined, Asked::No);
+                back.push((entry.block, Outcome::Declined));
+                told.push((at, Outcome::Declined, Asked::No));
                 continue;
             };
-            // First, so that a panic in `tally` finds the block in its place.
-            if outcome == Outcome::Posted {
+            if outcome == Outcome::Posted && !memdesc::seeded!("posted and put back") {
                 let ticket = self.ranges[entry.range as usize].ticket;
                 self.out.posted.push(Posted { ticket, block: entry.block });
             } else if keep == Keep::Reported && outcome.is_reported() {
                 self.out.held.push(Kept { block: entry.block, outcome });
-            } else {
-                self.source.put_back(entry.block, outcome);
+            } else if !memdesc::seeded!("what was not tried is dropped") {
+                back.push((entry.block, outcome));
             }
-            tally(at, outcome, Asked::Yes);
+            told.push((at, outcome, Asked::Yes));
         }
+        self.source.put_back_all(back);
+        told.into_iter().for_each(|(at, outcome, asked)| tally(at, outcome, asked));
     }
 
     /// Takes back what a driver cannot know, and returns how often it said so:

@@ -191,8 +191,8 @@ impl Control {
         let old = self.shared.word.fetch_or(BUSY, Ordering::Acquire);
         let busy = Busy { control: self };
         match held(old) {
-            Some(why) => Err(why),
-            None => Ok(busy),
+            Some(why) if !memdesc::seeded!("a batch begins in a pause") => Err(why),
+            _ => Ok(busy),
         }
     }
 
@@ -276,6 +276,9 @@ impl Pause {
     /// Never from within the driver or the source: it would wait for itself.
     pub fn wait_quiet(&self) {
         let word = &self.control.shared.word;
+        if memdesc::seeded!("quiet without waiting") {
+            return;
+        }
         // Acquire pairs with the Release in `Busy`'s drop, here and below.
         while word.load(Ordering::Acquire) & BUSY != 0 {
             // Set only while busy, so that whoever clears busy sees it: both

@@ -110,6 +110,12 @@ pub trait ReportSource {
     /// block is still isolated.
     fn put_back(&self, block: Self::Block, outcome: Outcome);
 
+    /// As [`put_back`](Self::put_back) for each: a source may do it in fewer
+    /// steps.
+    fn put_back_all(&self, blocks: impl IntoIterator<Item = (Self::Block, Outcome)>) {
+        blocks.into_iter().for_each(|(block, outcome)| self.put_back(block, outcome));
+    }
+
     /// About how many free bytes are not reported. 0 says that a pass would
     /// find nothing, and is believed.
     fn dirty_bytes(&self) -> u64;
@@ -135,6 +141,10 @@ macro_rules! forward {
 
             fn put_back(&self, block: Self::Block, outcome: Outcome) {
                 S::put_back(self, block, outcome);
+            }
+
+            fn put_back_all(&self, blocks: impl IntoIterator<Item = (Self::Block, Outcome)>) {
+                S::put_back_all(self, blocks);
             }
 
             fn dirty_bytes(&self) -> u64 {

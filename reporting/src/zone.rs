@@ -9,7 +9,7 @@ use memdesc::{Granule, Order};
 use potad::{HostSays, Isolated, Wanted, Zone};
 
 /// The cursor of a zone's pass that has ended.
-const END: u64 = u64::MAX;
+const END: Granule = Granule(u64::MAX);
 
 /// A zone, as a reporter sees it.
 ///
@@ -75,53 +75,51 @@ impl ReportSource for ZoneSource {
         room: usize,
         out: &mut impl FnMut(ZoneBlock),
     ) -> Progress {
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             min_order: want.min_order,
             max_order: want.max_order,
             seen_before: want.age == Age::Seen,
         };
-        let mut at = Granule(cursor.position);
-        let mut bytes = 0u64;
-        for _ in 0..room {
-            if bytes >= want.max_bytes {
-                break;
-            }
-            if want.leave_bytes > 0 && !self.zone.has_free(want.leave_bytes / self.granule_bytes())
-            {
+        let granule = self.granule_bytes();
+        let mut granules = (want.max_bytes / granule).max(1);
+        if want.leave_bytes > 0 {
+            // Enough for what is left, and for all that this call could take.
+            let leave = want.leave_bytes.div_ceil(granule);
+            let free = self.zone.free_granules_up_to(leave.saturating_add(granules));
+            granules = free.saturating_sub(leave);
+            if granules < wanted.min_order.granules() {
                 return Progress::Pressure;
             }
-            let found = self.zone.isolate(&mut at, &wanted);
-            cursor.position = at.0;
-            match found {
-                Some(isolated) => {
-                    let block = isolated.block();
-                    let first = self.zone.address_of(block.base());
-                    let length = block.order().granules().saturating_mul(self.granule_bytes());
-                    let Some(range) = ByteRange::new(first, length) else {
-                        self.back(isolated, HostSays::Nothing);
-                        continue;
-                    };
-                    bytes = bytes.saturating_add(length);
-                    out(ZoneBlock { isolated, range });
-                }
-                None if at.0 == END => {
-                    *cursor = Cursor::default();
-                    return Progress::EndOfPass;
-                }
-                // The call has done its share of looking.
-                None => return Progress::More,
-            }
+            // Not even the first block may be larger.
+            let most = Order::new(granules.ilog2()).unwrap_or(wanted.max_order);
+            wanted.max_order = wanted.max_order.min(most);
         }
+        let mut at = Granule(cursor.position);
+        self.zone.isolate_many(&mut at, &wanted, room, granules, &mut |isolated| {
+            let block = isolated.block();
+            let first = self.zone.address_of(block.base());
+            let length = block.order().granules().saturating_mul(granule);
+            match ByteRange::new(first, length) {
+                Some(range) => out(ZoneBlock { isolated, range }),
+                None => self.back(isolated, HostSays::Nothing),
+            }
+        });
+        if at == END {
+            *cursor = Cursor::default();
+            return Progress::EndOfPass;
+        }
+        cursor.position = at.0;
         Progress::More
     }
 
     fn put_back(&self, block: ZoneBlock, outcome: Outcome) {
-        let says = match outcome {
-            Outcome::ReportedZeroed => HostSays::Zeroed,
-            outcome if outcome.is_reported() => HostSays::Reported,
-            _ => HostSays::Nothing,
-        };
-        self.back(block.isolated, says);
+        self.back(block.isolated, says(outcome));
+    }
+
+    fn put_back_all(&self, blocks: impl IntoIterator<Item = (ZoneBlock, Outcome)>) {
+        let blocks = blocks.into_iter().map(|(block, outcome)| (block.isolated, says(outcome)));
+        let foreign = self.zone.put_back_many(blocks);
+        debug_assert_eq!(foreign, 0, "tokens of this zone");
     }
 
     fn dirty_bytes(&self) -> u64 {
@@ -139,5 +137,13 @@ impl ZoneSource {
     fn back(&self, isolated: Isolated, says: HostSays) {
         let put = self.zone.put_back(isolated, says);
         debug_assert!(put.is_ok(), "a token of this zone");
+    }
+}
+
+fn says(outcome: Outcome) -> HostSays {
+    match outcome {
+        Outcome::ReportedZeroed => HostSays::Zeroed,
+        outcome if outcome.is_reported() => HostSays::Reported,
+        _ => HostSays::Nothing,
     }
 }

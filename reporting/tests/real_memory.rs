@@ -394,3 +394,36 @@ fn a_users_write_is_never_discarded() {
     assert_eq!(source.reported_bytes(), BYTES as u64, "{}", reporter.stats());
     assert_eq!(file.metadata().unwrap().blocks(), 0);
 }
+
+/// Where the kernel takes a list of ranges, small ones go by one call, and what
+/// is in use between them stays.
+#[test]
+fn scattered_pages_go_in_one_list_and_their_neighbours_stay() {
+    let mapping = Mapping::anonymous(MapFlags::PRIVATE);
+    (0..PAGES).for_each(|page| mapping.write(page, 0x5a));
+    // SAFETY: the mapping outlives the driver, and nobody else touches it.
+    let driver = unsafe { Madvise::new([mapping.region()], Advice::DontNeed) }.unwrap();
+    let mut driver = driver.with_verify(Verify::Always);
+    if !driver.takes_many() {
+        println!("SKIPPED in part: this kernel takes no lists, ranges go one by one");
+    }
+    let ranges: Vec<Range> = (0..PAGES as u64)
+        .step_by(3)
+        .map(|page| Range {
+            at: ByteRange::new(ORIGIN + page * PAGE as u64, PAGE as u64).unwrap(),
+            ticket: Ticket(page),
+        })
+        .collect();
+    let mut outcomes = vec![Outcome::NotTried; ranges.len()];
+    driver.report(&ranges, &mut outcomes, &Control::new()).unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::ReportedZeroed));
+    assert_eq!(mapping.resident(), PAGES - ranges.len());
+    assert!((0..PAGES).all(|page| mapping.reads(page, if page % 3 == 0 { 0 } else { 0x5a })));
+    // A bad one in the list fails alone.
+    let foreign = Range { at: ByteRange::new(0, PAGE as u64).unwrap(), ticket: Ticket(0) };
+    let mixed = [ranges[0], foreign, ranges[1]];
+    let mut outcomes = [Outcome::NotTried; 3];
+    driver.report(&mixed, &mut outcomes, &Control::new()).unwrap();
+    let zeroed = Outcome::ReportedZeroed;
+    assert_eq!(outcomes, [zeroed, Outcome::Failed, zeroed]);
+}

@@ -27,6 +27,7 @@ mod count;
 mod describe;
 mod floor;
 mod group;
+mod reporting;
 mod rows;
 mod samples;
 mod session;

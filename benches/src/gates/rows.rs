@@ -7,6 +7,7 @@
 use super::count::Counted;
 use super::describe;
 use super::group::Group;
+use super::reporting;
 use super::typed;
 
 /// What a figure is in.
@@ -196,9 +197,10 @@ const COUNTED: &[Row] = &[
     Row::new("peek: RMWs", 0.0, Unit::Rmws).counted().own(describe::peek_rmws),
     Row::new("peek: lines written", 0.0, Unit::Lines).counted().own(describe::peek_lines),
     Row::new("get and put: RMWs", 2.0, Unit::Rmws).counted().own(describe::get_put_rmws),
-    Row::new("slowest allocator call while reporting: steps", 64.0, Unit::Steps)
+    Row::new("slowest allocator call while reporting: RMWs", 64.0, Unit::Steps)
         .counted()
-        .setup("recording back end; the bound is to be stated with the figure"),
+        .own(reporting::slowest_call)
+        .setup("64 MiB of 4 KiB at 75 %, orders 0 to 10, a step of the reporter between the calls, recording back end"),
 ];
 
 const ALLOCATOR: &[Row] = &[
@@ -285,13 +287,39 @@ const LOOKUP: &[Row] = &[
     Row::new("reader beside a writer that never pauses, to quiet", 2.0, Unit::Times),
 ];
 
+const ALONE: &str =
+    "48 free blocks of 2 MiB, each alone, touched before; one call each on both sides";
+const IDLE: &str = "8 GiB of 4 KiB, bare, the upper half reported; the best of 25 turns each";
+
 const REPORTING: &[Row] = &[
-    Row::new("isolate and put back, per 2 MiB", 20.0, Unit::R),
-    Row::new("alloc with an idle reporter: what it adds", 0.2, Unit::R),
-    Row::new("claim with an idle reporter: what it adds", 0.2, Unit::R),
-    Row::new("free with an idle reporter: what it adds", 0.2, Unit::R),
-    Row::new("skip-scan of 1 TiB all reported", 20.0, Unit::Micros),
-    Row::new("report end to end, huge pages, to raw discard", 0.95, Unit::Times).at_least(),
-    Row::new("report end to end, 4 KiB anonymous, to raw discard", 0.95, Unit::Times).at_least(),
-    Row::new("report end to end, memfd, to raw discard", 0.95, Unit::Times).at_least(),
+    Row::new("isolate and put back, per 2 MiB", 20.0, Unit::R)
+        .own(reporting::isolate_and_put_back)
+        .setup("8 GiB of 4 KiB, every second 2 MiB free, batches of 32, noted as reported"),
+    Row::new("alloc and free of order 0 with an idle reporter: what it adds", 0.2, Unit::R)
+        .own(reporting::pair_added)
+        .setup(IDLE),
+    Row::new("alloc of order 9 with an idle reporter: what it adds", 0.2, Unit::R)
+        .own(reporting::alloc_added)
+        .setup(IDLE),
+    Row::new("claim with an idle reporter: what it adds, per granule", 0.2, Unit::R)
+        .own(reporting::claim_added)
+        .setup(IDLE),
+    Row::new("free of order 9 with an idle reporter: what it adds", 0.2, Unit::R)
+        .own(reporting::free_added)
+        .setup(IDLE),
+    Row::new("skip-scan of 1 TiB all reported", 20.0, Unit::Micros)
+        .own(reporting::skip_scan)
+        .setup("1 TiB of 4 KiB, report granule of 2 MiB; the best of 25"),
+    Row::new("report end to end, huge pages, to raw discard", 0.95, Unit::Times)
+        .at_least()
+        .own(reporting::huge_pages)
+        .setup(ALONE),
+    Row::new("report end to end, 4 KiB anonymous, to raw discard", 0.95, Unit::Times)
+        .at_least()
+        .own(reporting::small_pages)
+        .setup(ALONE),
+    Row::new("report end to end, memfd, to raw discard", 0.95, Unit::Times)
+        .at_least()
+        .own(reporting::memfd)
+        .setup(ALONE),
 ];

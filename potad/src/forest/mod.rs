@@ -44,6 +44,7 @@ pub(crate) use directed::End;
 pub(crate) use give::AlreadyFree;
 pub(crate) use runs::{ALIGNED, lowest_run};
 pub(crate) use take::{Avoid, Taken};
+pub(crate) use walk::FreeBlocks;
 
 use crate::error::OutOfMemory;
 use crate::words::Words;

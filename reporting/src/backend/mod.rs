@@ -16,6 +16,7 @@
 
 mod recording;
 mod regions;
+mod verify;
 
 #[cfg(all(feature = "madvise", target_os = "linux"))]
 mod madvise;
@@ -27,6 +28,7 @@ mod smaps;
 #[cfg(all(feature = "madvise", target_os = "linux"))]
 pub use madvise::{Advice, Madvise, MadviseError};
 #[cfg(all(feature = "memfd", target_os = "linux"))]
-pub use memfd::{Memfd, MemfdError, Verify};
+pub use memfd::{Memfd, MemfdError};
 pub use recording::{Answer, Recording};
 pub use regions::{Region, RegionError, Regions};
+pub use verify::Verify;

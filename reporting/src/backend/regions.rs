@@ -11,7 +11,8 @@
 //! there. So the pieces of a range are found by one binary search and a walk,
 //! and a range is covered if the pieces follow one another without a gap.
 
-use crate::range::ByteRange;
+use crate::driver::Fault;
+use crate::range::{ByteRange, Outcome};
 use alloc::vec::Vec;
 
 /// A stretch of a resource, and what is behind it.
@@ -35,6 +36,28 @@ pub enum RegionError {
         /// Where the other begins.
         second: u64,
     },
+}
+
+/// Why a piece was not discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Not now.
+    Declined,
+    /// It could not be.
+    Failed(Fault),
+}
+
+impl Refusal {
+    /// The outcome of the range; what went wrong is noted.
+    pub(super) fn outcome(self, last_fault: &mut Option<Fault>) -> Outcome {
+        match self {
+            Self::Declined => Outcome::Declined,
+            Self::Failed(fault) => {
+                *last_fault = Some(fault);
+                Outcome::Failed
+            }
+        }
+    }
 }
 
 /// A set of regions.
@@ -74,6 +97,30 @@ impl<B: Copy> Regions<B> {
             next = piece.last() + 1;
         }
         Some(next)
+    }
+
+    /// Refuses a range that is not whole pages (a discard would reach past it),
+    /// or not all in the regions.
+    pub(super) fn check(&self, range: ByteRange, page_bytes: u64) -> Result<(), Refusal> {
+        if !(range.first() | range.bytes()).is_multiple_of(page_bytes) {
+            return Err(Refusal::Failed(Fault::Driver("a range of broken pages")));
+        }
+        match self.first_outside(range) {
+            Some(first) => Err(Refusal::Failed(Fault::Outside { first })),
+            None => Ok(()),
+        }
+    }
+
+    /// The first region that begins, or whose memory begins at `base`, within a
+    /// page.
+    pub(super) fn first_misaligned(
+        &self,
+        page_bytes: u64,
+        base: impl Fn(B) -> u64,
+    ) -> Option<ByteRange> {
+        let at = |region: &Region<B>| region.at.first() | base(region.base) | region.at.bytes();
+        let misaligned = |region: &&Region<B>| !at(region).is_multiple_of(page_bytes);
+        self.sorted.iter().find(misaligned).map(|region| region.at)
     }
 
     /// The parts of `range` that lie in a region: what is behind the region,
@@ -117,6 +164,21 @@ mod tests {
         let regions = Regions::new([region(0, 8, 0), region(16, 8, 0)]).unwrap();
         assert_eq!(regions.first_outside(range(0, 24)), Some(8));
         assert_eq!(regions.first_outside(range(16, 8)), None);
+    }
+
+    #[test]
+    fn ranges_of_broken_pages_and_foreign_ones_are_refused() {
+        let regions = Regions::new([region(0, 64, 128)]).unwrap();
+        assert_eq!(regions.check(range(16, 32), 16), Ok(()));
+        let broken = Refusal::Failed(Fault::Driver("a range of broken pages"));
+        assert_eq!(regions.check(range(16, 8), 16), Err(broken));
+        let outside = Refusal::Failed(Fault::Outside { first: 64 });
+        assert_eq!(regions.check(range(48, 32), 16), Err(outside));
+        let mut fault = None;
+        assert_eq!(outside.outcome(&mut fault), Outcome::Failed);
+        assert_eq!(fault, Some(Fault::Outside { first: 64 }));
+        assert_eq!(regions.first_misaligned(128, |base| base), Some(range(0, 64)));
+        assert_eq!(regions.first_misaligned(64, |base| base), None);
     }
 
     #[test]

@@ -1,0 +1,426 @@
+//! P1 to P5: reporting against allocation, free, removal, and its own end.
+
+#![cfg(loom)]
+#![expect(clippy::arc_with_non_send_sync, reason = "what Sync would promise is what loom checks")]
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use loom_tests::{bounded, model, twin};
+use memdesc::{Block, Granule, Order};
+use potad::HostSays;
+use potad::model::{Front, Ground};
+use reporting::backend::{Answer, Recording};
+use reporting::{
+    ByteRange, Caps, Control, Cursor, IsolatedBlock, Outcome, Policy, Progress, Range, Report,
+    ReportSource, Reporter, Reset, Stop, Want,
+};
+use std::sync::Arc;
+
+fn block(base: u64, order: u32) -> Block {
+    Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
+}
+
+fn granules(block: Block) -> impl Iterator<Item = u64> {
+    block.base().0..=block.last().0
+}
+
+/// A ground of which `free` is free, with a reporter of single granules.
+fn ground(free: impl IntoIterator<Item = Block>) -> Arc<Ground> {
+    let ground = Arc::new(Ground::new(64, 1));
+    ground.attach(0);
+    let whole = ground.take(6).unwrap();
+    ground.ensure(whole);
+    free.into_iter().for_each(|block| ground.give(block));
+    ground
+}
+
+/// Everything that can be had, one granule each, in order.
+fn drain(ground: &Ground) -> Vec<u64> {
+    let all = core::iter::from_fn(|| ground.take_closed(0));
+    let mut all: Vec<u64> = all.map(|block| block.base().0).collect();
+    all.sort_unstable();
+    all
+}
+
+/// P1: a pass isolates while a hand claims the same word: each granule has one
+/// owner, and none is lost.
+fn p1_claim() {
+    let ground = ground([block(0, 2)]);
+    let front = ground.front();
+    let user = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            let mine = front.take(&ground, 1);
+            (mine, front)
+        })
+    };
+    let reporter = ground.front();
+    let mut cursor = Granule(0);
+    if let Some(early) = ground.isolate(&reporter, &mut cursor, 0) {
+        ground.put_back(&reporter, early, HostSays::Reported);
+    }
+    let isolated = ground.isolate(&reporter, &mut cursor, 1);
+    let (mine, _front) = user.join().unwrap();
+    let mut all: Vec<u64> = isolated.into_iter().chain(mine).flat_map(granules).collect();
+    all.extend(drain(&ground));
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 3], "isolated {isolated:?}, allocated {mine:?}");
+}
+
+#[test]
+fn p1_isolate_meets_a_claim() {
+    model("P1 isolate || claim", 8701, p1_claim);
+}
+
+#[test]
+fn p1_twin_isolated_without_taking() {
+    twin("P1", "isolated without taking", p1_claim);
+}
+
+/// P1: the same against an allocation of a block of its own level, which is
+/// taken out of a larger one by whoever comes first.
+fn p1_shared() {
+    let ground = Arc::new(Ground::new(64, 1));
+    ground.attach(3);
+    let front = ground.front();
+    let user = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            let mine = ground.alloc_shared(&front, 5);
+            (mine, front)
+        })
+    };
+    let reporter = ground.front();
+    let isolated = ground.isolate(&reporter, &mut Granule(0), 5);
+    let (mine, _front) = user.join().unwrap();
+    if let (Some(isolated), Some(mine)) = (isolated, mine) {
+        assert!(!isolated.overlaps(mine), "isolated {isolated:?}, allocated {mine:?}");
+    }
+    for owned in isolated.into_iter().chain(mine) {
+        ground.give(owned);
+    }
+    assert_eq!(ground.take(6), Some(block(0, 6)), "all came back and merged");
+}
+
+#[test]
+fn p1_isolate_meets_an_allocation_out_of_the_same_block() {
+    model("P1 isolate || take", 71, p1_shared);
+}
+
+#[test]
+fn p1_twin_isolated_out_of_a_block_without_taking() {
+    twin("P1", "isolated without taking", p1_shared);
+}
+
+/// P2: a block is put back while its buddy is freed: they merge, and what was
+/// reported is the one and not the other.
+fn p2() {
+    let ground = ground([block(0, 5)]);
+    let reporter = ground.front();
+    let isolated = ground.isolate(&reporter, &mut Granule(0), 5).unwrap();
+    assert_eq!(isolated, block(0, 5));
+    let other = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || ground.give(block(32, 5)))
+    };
+    ground.put_back(&reporter, isolated, HostSays::Reported);
+    other.join().unwrap();
+    assert!(ground.is_reported(block(0, 5)), "kept across the merge");
+    assert!((32..64).all(|at| !ground.is_reported(block(at, 0))), "the buddy was not reported");
+    assert_eq!(ground.take(6), Some(block(0, 6)), "reported or not, buddies merge");
+}
+
+#[test]
+fn p2_put_back_meets_a_free_of_the_buddy() {
+    model("P2 put back || free", 7, p2);
+}
+
+#[test]
+fn p2_twin_put_back_and_left_unmerged() {
+    twin("P2", "put back and left unmerged", p2);
+}
+
+/// P3: a range leaves while a batch holds a part of it: nothing of the range is
+/// handed out once the removal has begun, and the removal ends with the batch.
+fn p3_removal() {
+    // A pair that stays, so that a take has no reason to prefer it.
+    let ground = ground([block(0, 2), block(4, 1)]);
+    let reporter = ground.front();
+    let isolated = ground.isolate(&reporter, &mut Granule(0), 1).unwrap();
+    let begun = Arc::new(AtomicBool::new(false));
+    let other = {
+        let (ground, begun) = (Arc::clone(&ground), Arc::clone(&begun));
+        thread::spawn(move || {
+            let begun = begun.load(Ordering::Acquire);
+            // Not reported, or the allocation would rather take the others.
+            ground.put_back(&reporter, isolated, HostSays::Nothing);
+            let again = ground.alloc_shared(&reporter, 0);
+            let leaves = again.is_some_and(|block| block.base().0 < 4);
+            assert!(!(begun && leaves), "handed out of a closing range");
+            (again, reporter)
+        })
+    };
+    let leaving = ground.begin_removal(0, 3);
+    begun.store(true, Ordering::Release);
+    let (again, reporter) = other.join().unwrap();
+    let held = again.filter(|block| block.base().0 < 4);
+    assert_eq!(ground.finish_removal(&leaving), held.map_or(0, |_| 1), "the batch is back");
+    if let Some(held) = held {
+        reporter.free(&ground, held);
+        assert_eq!(ground.finish_removal(&leaving), 0);
+    }
+    let left = drain(&ground);
+    assert!(left.iter().all(|&at| at >= 4), "the range has left: {left:?}");
+}
+
+#[test]
+fn p3_a_batch_is_put_back_into_a_range_that_leaves() {
+    model("P3 put back || removal", 505, p3_removal);
+}
+
+#[test]
+fn p3_twin_put_back_without_a_look_at_the_closing_ranges() {
+    twin("P3", "put back without a look at the closing ranges", p3_removal);
+}
+
+/// A driver that writes to its device, which only one may use at a time.
+#[derive(Debug)]
+struct Device(Arc<UnsafeCell<u64>>);
+
+impl Report for Device {
+    fn caps(&self) -> Caps {
+        Caps::DEFAULT
+    }
+
+    fn report(&mut self, _: &[Range], outcomes: &mut [Outcome], _: &Control) -> Result<(), Stop> {
+        // SAFETY: whoever pauses the reporter waits until it is quiet; that this
+        // is enough is what the model checks, and loom fails on two at once.
+        self.0.with_mut(|count| unsafe { *count += 1 });
+        outcomes.fill(Outcome::Reported);
+        Ok(())
+    }
+}
+
+/// P3: who pauses a reporter and waits until it is quiet has the device alone.
+fn p3_quiesce() {
+    let device = Arc::new(UnsafeCell::new(0));
+    let lender = Lender::new(ground([block(0, 1)]));
+    let mut reporter = Reporter::new(lender, Device(Arc::clone(&device)), Policy::eager()).unwrap();
+    let control = reporter.control();
+    let other = thread::spawn(move || {
+        reporter.step(0);
+        reporter
+    });
+    let pause = control.pause();
+    pause.wait_quiet();
+    // SAFETY: as in the driver.
+    device.with_mut(|count| unsafe { *count += 1 });
+    drop(pause);
+    let _reporter = other.join().unwrap();
+}
+
+#[test]
+fn p3_a_pause_that_is_quiet_has_the_device_alone() {
+    model("P3 pause || step", 1733, p3_quiesce);
+}
+
+#[test]
+fn p3_twin_quiet_without_waiting() {
+    twin("P3", "quiet without waiting", p3_quiesce);
+}
+
+#[test]
+fn p3_twin_a_batch_begins_in_a_pause() {
+    twin("P3", "a batch begins in a pause", p3_quiesce);
+}
+
+/// P4: the host discards a block while it is isolated; a user who gets it
+/// writes to it. The write is not discarded, and nobody believes that the block
+/// is reported still.
+fn p4() {
+    let ground = ground([block(0, 1)]);
+    let memory = Arc::new(UnsafeCell::new(1));
+    let front = ground.front();
+    let user = {
+        let (ground, memory) = (Arc::clone(&ground), Arc::clone(&memory));
+        thread::spawn(move || {
+            let mine = ground.alloc_shared(&front, 1);
+            if let Some(mine) = mine {
+                // SAFETY: the block is ours, which is what the model checks:
+                // loom fails if the host is in it too.
+                memory.with_mut(|word| unsafe { *word = 7 });
+                assert!(!ground.is_reported(mine), "in use, and believed reported");
+            }
+            (mine, front)
+        })
+    };
+    let reporter = ground.front();
+    let isolated = ground.isolate(&reporter, &mut Granule(0), 1);
+    if let Some(isolated) = isolated {
+        // SAFETY: the block is ours until it is put back; as above.
+        memory.with_mut(|word| unsafe { *word = 0 });
+        ground.put_back(&reporter, isolated, HostSays::Zeroed);
+    }
+    let (mine, _front) = user.join().unwrap();
+    if let Some(mine) = mine {
+        // SAFETY: nobody else is left.
+        let word = memory.with(|word| unsafe { *word });
+        assert_eq!(word, 7, "a write after the allocation was discarded");
+        assert!(!ground.is_reported(mine), "in use, and believed reported");
+    } else {
+        assert!(ground.is_reported(block(0, 1)));
+    }
+}
+
+#[test]
+fn p4_a_write_after_an_allocation_is_never_discarded() {
+    model("P4 isolate, discard, put back || alloc, write", 1427, p4);
+}
+
+#[test]
+fn p4_twin_isolated_without_taking() {
+    twin("P4", "isolated without taking", p4);
+}
+
+#[test]
+fn p4_twin_reported_after_it_was_given() {
+    twin("P4", "reported after it was given", p4);
+}
+
+#[test]
+fn p4_twin_taken_without_forgetting() {
+    twin("P4", "taken without forgetting", p4);
+}
+
+/// A ground as a source for the engine; a granule is one byte.
+#[derive(Debug)]
+struct Lender {
+    ground: Arc<Ground>,
+    front: Front,
+}
+
+#[derive(Debug)]
+struct Lent(Block);
+
+impl Lender {
+    fn new(ground: Arc<Ground>) -> Self {
+        let front = ground.front();
+        Self { ground, front }
+    }
+}
+
+impl IsolatedBlock for Lent {
+    fn range(&self) -> ByteRange {
+        ByteRange::new(self.0.base().0, self.0.order().granules()).unwrap()
+    }
+
+    fn order(&self) -> Order {
+        self.0.order()
+    }
+}
+
+impl ReportSource for Lender {
+    type Block = Lent;
+
+    fn isolate(
+        &self,
+        cursor: &mut Cursor,
+        _: &Want,
+        room: usize,
+        out: &mut impl FnMut(Lent),
+    ) -> Progress {
+        let mut at = Granule(cursor.position);
+        for _ in 0..room {
+            let Some(block) = self.ground.isolate(&self.front, &mut at, 0) else { break };
+            cursor.position = at.0;
+            out(Lent(block));
+        }
+        Progress::EndOfPass
+    }
+
+    fn put_back(&self, block: Lent, outcome: Outcome) {
+        let says = if outcome.is_reported() { HostSays::Reported } else { HostSays::Nothing };
+        self.ground.put_back(&self.front, block.0, says);
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        1
+    }
+
+    fn granule_bytes(&self) -> u64 {
+        1
+    }
+}
+
+/// Of two granules that the driver is asked about, the first is posted and the
+/// second comes to this; then the reporter is dropped, and the device says
+/// `reset`. Meanwhile somebody cancels, and allocates. Whoever allocates never
+/// gets what the device has; everything else is back.
+fn p5(second: Answer, reset: Reset) {
+    let ground = ground([block(0, 1)]);
+    let driver = Recording::answering(move |index, _, _| match index {
+        0 => Answer::Say(Outcome::Posted),
+        _ => second,
+    });
+    let caps = Caps { posts: true, max_bytes: 1, ..Caps::DEFAULT };
+    let driver = driver.with_caps(caps).with_reset(reset);
+    let lender = Lender::new(Arc::clone(&ground));
+    let mut reporter = Reporter::new(lender, driver, Policy::eager().max_piece(1)).unwrap();
+    let control = reporter.control();
+    let front = ground.front();
+    let user = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            control.cancel();
+            let mine = ground.alloc_shared(&front, 0);
+            (mine, front)
+        })
+    };
+    reporter.step(0);
+    let posted: Vec<u64> = if reset == Reset::Unknown && reporter.in_flight() != 0 {
+        vec![reporter.driver().calls()[0][0].at.first()]
+    } else {
+        vec![]
+    };
+    assert_eq!(reporter.in_flight(), reporter.driver().posted().len());
+    drop(reporter);
+    let (mine, _front) = user.join().unwrap();
+    let mut all: Vec<u64> = mine.into_iter().flat_map(granules).collect();
+    assert!(all.iter().all(|at| !posted.contains(at)), "the device has {posted:?}, a user {all:?}");
+    all.extend(drain(&ground));
+    all.extend(&posted);
+    all.sort_unstable();
+    assert_eq!(all, [0, 1], "the device has {posted:?}");
+}
+
+#[test]
+fn p5_a_cancel_loses_nothing_and_what_is_posted_stays_isolated() {
+    bounded("P5 cancel || alloc, unknown", 3, 624, || p5(Answer::Cancel, Reset::Unknown));
+}
+
+#[test]
+fn p5_a_reset_gives_back_what_was_posted() {
+    bounded("P5 cancel || alloc, quiet", 3, 766, || p5(Answer::Forget, Reset::Quiet));
+}
+
+#[test]
+fn p5_a_panic_loses_nothing_and_what_is_posted_stays_isolated() {
+    std::panic::set_hook(Box::new(|_| {}));
+    bounded("P5 panic || alloc", 3, 586, || p5(Answer::Panic, Reset::Unknown));
+}
+
+#[test]
+fn p5_twin_posted_and_put_back() {
+    twin("P5", "posted and put back", || p5(Answer::Cancel, Reset::Unknown));
+}
+
+#[test]
+fn p5_twin_put_back_though_nobody_knows() {
+    twin("P5", "put back though nobody knows", || p5(Answer::Forget, Reset::Unknown));
+}
+
+#[test]
+fn p5_twin_what_was_not_tried_is_dropped() {
+    twin("P5", "what was not tried is dropped", || p5(Answer::Cancel, Reset::Quiet));
+}
