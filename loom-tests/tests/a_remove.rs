@@ -4,7 +4,7 @@
 
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use loom_tests::{model, twin};
+use loom_tests::{bounded, model, twin, twin_bounded};
 use memdesc::{Block, Granule, Order};
 use potad::model::{Front, Ground};
 use std::sync::Arc;
@@ -145,4 +145,51 @@ fn a8_cancelled_removal_meets_a_free() {
 #[test]
 fn a8_twin_given_back_before_it_left_the_list() {
     twin("A8", "given back before it left the list", a8_cancel);
+}
+
+/// A8: a removal in two windows, of granules 62 and 63 and of 64 and 65. What is
+/// not closing yet may be freed and taken again between the two; once the
+/// removal has begun nothing of either part is handed out, and all of both is
+/// claimed or held.
+fn a8_windows() {
+    let ground = Arc::new(Ground::new(128, 1));
+    let whole = ground.take(7).unwrap();
+    ground.ensure(whole);
+    (62..67).for_each(|at| ground.give(Block::containing(Granule(at), Order::ZERO)));
+    let front = ground.front();
+    let out = front.take(&ground, 0).unwrap();
+    let leaves = |block: Block| (62..66).contains(&block.base().0);
+    assert_eq!(out.base(), Granule(64), "of the second part");
+    let begun = Arc::new(AtomicBool::new(false));
+    let other = {
+        let (ground, begun) = (Arc::clone(&ground), Arc::clone(&begun));
+        thread::spawn(move || {
+            let begun = begun.load(Ordering::Acquire);
+            front.free(&ground, out);
+            let again = front.take(&ground, 0);
+            assert!(!(begun && again.is_some_and(leaves)), "handed out of a closing range");
+            (again, front)
+        })
+    };
+    let leaving = ground.begin_removal(62, 65);
+    begun.store(true, Ordering::Release);
+    let (again, front) = other.join().unwrap();
+    let again = again.expect("granule 66 is free throughout, and nobody else wants it");
+    assert_eq!(ground.finish_removal(&leaving), u64::from(leaves(again)), "held by nobody else");
+    if leaves(again) {
+        front.free(&ground, again);
+        assert_eq!(ground.finish_removal(&leaving), 0);
+    }
+    let left = drain(&ground);
+    assert_eq!(left, if leaves(again) { vec![66] } else { vec![] }, "what stays, once");
+}
+
+#[test]
+fn a8_removal_in_two_windows_meets_a_free_and_a_take() {
+    bounded("A8 begin in windows || free, take", 2, 477, a8_windows);
+}
+
+#[test]
+fn a8_twin_advanced_without_a_flush() {
+    twin_bounded("A8, windows", 2, "advanced without a flush", a8_windows);
 }

@@ -3,41 +3,55 @@
 //! # Picture
 //!
 //! ```text
-//!  zone's forest      ..1101 | 0000 0000 0000 | 0110..     nothing of the range is free here
-//!  closing range             [================]
-//!  claimed forest            | 1101 0011 1111 |            free, but in nobody's reach
+//!  zone's forest      ..1101 | 0000 0000 0000 | 0110 1111 | 01..
+//!  range on its way out      [============================]
+//!  closing part              [================)              grows from window to window
+//!  claimed forest            | 1101 0011 1111 |              free, but in nobody's reach
 //!                                 ^ ^^
 //!                                 live: each comes here when it is freed
 //! ```
 //!
 //! # What always holds
 //!
-//! - A range enters the list while every hand is closed and flushed, and after
-//!   all of it that was free was claimed. So every bracket that starts later
-//!   sees the list, and what it frees into the range is kept here.
-//! - From then on a granule of the range is in one of: a live block, the
-//!   claimed forest, the poison set as quarantined. The claimed ones are counted
-//!   as they come, so *claimed + quarantined = range* is a proof, whoever still
-//!   runs.
+//! - The closing part is the range's beginning. It grows only in a *window*:
+//!   every hand is closed and flushed, and what is free of the next part is
+//!   claimed before that part counts. So nothing of it is free in the zone or in
+//!   a hand, every bracket that starts later sees its end, and what is freed
+//!   into it is kept here.
+//! - So a granule of the closing part is in one of: a live block, the claimed
+//!   forest, the poison set as quarantined. The claimed ones are counted as they
+//!   come, so once the part is the range *claimed + quarantined = range* is a
+//!   proof, whoever still runs.
 //! - The claimed forest's words are present wherever a live block may come
-//!   back, so a free allocates nothing here either.
+//!   back, and the zone's where one that reaches over the end of the part is
+//!   cut: a free allocates nothing here either.
 //!
 //! # Sharing and cost
 //!
+//! A window takes at most [`WINDOW`] steps: a word's free granules claimed, a
+//! chunk of tables made, or a look at words that are empty. Between windows
+//! others run as ever, and may take what is not closing yet.
+//!
 //! A free asks the poison set's filter, as ever: while a range closes, every
-//! bit of the filter is set. Then it loads the hull of the ranges; inside the
-//! hull it takes a lock that nothing is taken under. While nothing closes it
+//! bit of the filter is set. Then it loads the hull of the closing parts; inside
+//! the hull it takes a lock that nothing is taken under. While nothing closes it
 //! pays nothing. Tables: 8 bytes per 64 granules that are live at the start,
 //! given back at the end.
 
 use crate::error::OutOfMemory;
-use crate::forest::{AlreadyFree, Forest, Taken, word_of};
+use crate::forest::{AlreadyFree, Forest, Stretch, Taken};
 use crate::hand::Closed;
 use crate::stock::Stock;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::sync::{Arc, Mutex};
-use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, Order, seeded};
+use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, Order, Place, seeded};
 use smallvec::SmallVec;
+
+/// Steps of one window.
+pub(crate) const WINDOW: u32 = if cfg!(loom) { 1 } else { 256 };
+
+/// Granules between two stretches that one step makes tables for: a chunk's.
+const GAP: u64 = if cfg!(loom) { 4 * 64 } else { 512 * 64 };
 
 /// The removals of a zone that are under way.
 #[derive(Debug)]
@@ -84,10 +98,11 @@ impl Closing {
         }
         let removals = self.removals.lock();
         let range = block.granules();
-        let Some(removing) = removals.iter().find(|other| other.range.overlaps(range)) else {
+        let mut closing = removals.iter().filter_map(|other| Some((other, other.part()?)));
+        let Some((removing, part)) = closing.find(|(_, part)| part.overlaps(range)) else {
             return Kept::Outside;
         };
-        if !removing.range.covers(range) {
+        if !part.covers(range) {
             return Kept::InPart;
         }
         match removing.put(block) {
@@ -97,41 +112,53 @@ impl Closing {
         }
     }
 
-    /// The closing range that shares a granule with `range`, if any.
+    /// The range on its way out that shares a granule with `range`, if any.
     pub(crate) fn overlapping(&self, range: Granules) -> Option<Granules> {
         let removals = self.removals.lock();
         removals.iter().map(|removing| removing.range).find(|there| there.overlaps(range))
     }
 
-    /// Empties the hands, claims what is free of `range`, which overlaps no
-    /// closing range, and makes it one. Without memory for the tables nothing is changed.
+    /// Puts `range`, which overlaps no other, on its way out; nothing of it is
+    /// closing yet. The hands are closed, so that every later bracket looks here.
     pub(crate) fn begin(
         &self,
         stock: &Stock,
-        closed: &Closed<'_>,
+        _closed: &Closed<'_>,
         range: Granules,
-    ) -> Result<Arc<Removing>, OutOfMemory> {
-        if !seeded!("began without a flush") {
-            closed.slots().for_each(|slot| slot.flush(stock));
-        }
+    ) -> Arc<Removing> {
         let removing = Arc::new(Removing {
             range,
+            end: AtomicU64::new(range.first().0),
             claimed: Forest::new(stock.forest.top()),
             granules: AtomicU64::new(0),
         });
-        let ready = removing.claim(stock, closed).and_then(|()| removing.ensure_live());
-        if ready.is_err() {
-            for block in removing.claimed() {
-                let given = stock.forest.give(block.place(), |_, _| false);
-                debug_assert_eq!(given, Ok(()), "{block:?} was just claimed");
-            }
-            return Err(OutOfMemory);
-        }
-        let mut removals = self.removals.lock();
-        removals.push(Arc::clone(&removing));
-        self.set_hull(&removals);
+        self.removals.lock().push(Arc::clone(&removing));
         stock.poison.suspect_all();
-        Ok(removing)
+        removing
+    }
+
+    /// One window: empties the hands, claims what is free of the next part of a
+    /// range and lets it close; whether that was the last. Without memory for
+    /// tables the part stays as it was, and what was claimed stays claimed.
+    pub(crate) fn advance(
+        &self,
+        stock: &Stock,
+        closed: &Closed<'_>,
+        removing: &Removing,
+    ) -> Result<bool, OutOfMemory> {
+        let left_out = match removing.part() {
+            None => seeded!("began without a flush"),
+            Some(_) => seeded!("advanced without a flush"),
+        };
+        if !left_out {
+            closed.slots().for_each(|slot| slot.flush(stock));
+        }
+        let end = removing.claim_next(stock)?;
+        let removals = self.removals.lock();
+        // Relaxed: as the hull.
+        removing.end.store(end, Ordering::Relaxed);
+        self.set_hull(&removals);
+        Ok(end > removing.range.last().0)
     }
 
     /// Takes a removal off the list, which ends it: what is freed into its range from now on
@@ -162,8 +189,9 @@ impl Closing {
     }
 
     fn set_hull(&self, removals: &[Arc<Removing>]) {
-        let first = removals.iter().map(|removing| removing.range.first().0).min();
-        let last = removals.iter().map(|removing| removing.range.last().0).max();
+        let parts = || removals.iter().filter_map(|removing| removing.part());
+        let first = parts().map(|part| part.first().0).min();
+        let last = parts().map(|part| part.last().0).max();
         // Orderings: as in `keep`.
         self.hull[0].store(first.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.hull[1].store(last.unwrap_or(0), Ordering::Relaxed);
@@ -194,83 +222,123 @@ impl Closing {
 #[derive(Debug)]
 pub(crate) struct Removing {
     pub(crate) range: Granules,
-    /// Free granules of the range, merged as in the zone's own forest.
+    /// The first granule that is not closing yet; past the range in the end.
+    end: AtomicU64,
+    /// Free granules of the closing part, merged as in the zone's own forest.
     claimed: Forest,
     /// How many those are.
     granules: AtomicU64,
 }
 
 impl Removing {
-    /// Claims every free bit of the range that the zone's forest has, while
-    /// every hand is closed and flushed. Out of memory for tables, the rest
-    /// stays free.
-    pub(crate) fn claim(&self, stock: &Stock, _closed: &Closed<'_>) -> Result<(), OutOfMemory> {
-        let mut from = self.range.first();
-        while let Some(part) = self.next_free(stock, from) {
-            for block in part.cover() {
-                self.claimed.ensure_from(block.order().level(), block.base())?;
-                let Taken::Block(block) = stock.forest.take_exact(block)? else {
-                    debug_assert!(false, "{block:?} was free, and every hand is closed");
-                    continue;
-                };
-                stock.on_take(block);
-                let kept = self.put(block);
-                debug_assert_eq!(kept, Ok(()), "{block:?} was free");
-            }
-            let Some(next) = part.last().checked_add(1) else { break };
-            from = next;
+    /// What is closing: the beginning of the range, as far as it has come.
+    pub(crate) fn part(&self) -> Option<Granules> {
+        // Relaxed: it changes while every hand is closed, under the list's lock.
+        let end = self.end.load(Ordering::Relaxed);
+        Granules::new(self.range.first(), Granule(end.checked_sub(1)?)).ok()
+    }
+
+    /// Claims what is free of the next part, while every hand is closed and
+    /// flushed; returns the granule behind it. Out of memory for tables, what is
+    /// claimed already stays so: cancel.
+    fn claim_next(&self, stock: &Stock) -> Result<u64, OutOfMemory> {
+        let mut from = self.end.load(Ordering::Relaxed);
+        for _ in 0..WINDOW {
+            let Ok(rest) = Granules::new(Granule(from), self.range.last()) else { break };
+            from = self.claim_step(stock, rest)?;
         }
+        if from <= self.range.last().0 {
+            // A live block across the end is cut there when it comes back.
+            stock.forest.ensure_from(0, Granule(from))?;
+        }
+        Ok(from)
+    }
+
+    /// One step into the rest of the range; returns the granule behind it.
+    fn claim_step(&self, stock: &Stock, rest: Granules) -> Result<u64, OutOfMemory> {
+        let first = rest.first().0;
+        let free = match stock.forest.next_stretch(rest) {
+            Stretch::Free(place) => place,
+            Stretch::Part(block) => return self.claim_part(stock, block, rest),
+            Stretch::Empty(at) => return self.skip(first, at.0),
+            Stretch::Nothing => return self.skip(first, rest.last().0 + 1),
+        };
+        let shift = ORDERS_PER_LEVEL * free.level;
+        let base = free.word << ORDERS_PER_LEVEL;
+        let start = match free.level {
+            // The word is dealt with whole: its live granules come back there.
+            0 => base.max(first),
+            _ => (base | u64::from(free.mask.trailing_zeros())) << shift,
+        };
+        let reached = self.skip(first, start)?;
+        if reached < start {
+            return Ok(reached);
+        }
+        self.claim_place(stock, free)?;
+        Ok(match free.level {
+            0 => (base + 64).min(rest.last().0 + 1),
+            _ => (base + u64::from(64 - free.mask.leading_zeros())) << shift,
+        })
+    }
+
+    /// Claims free places of one word.
+    fn claim_place(&self, stock: &Stock, free: Place) -> Result<(), OutOfMemory> {
+        let base = free.word.checked_shl(ORDERS_PER_LEVEL * (free.level + 1)).unwrap_or(0);
+        self.claimed.ensure_from(free.level, Granule(base))?;
+        if !stock.forest.take_stretch(free) {
+            debug_assert!(false, "{free:?} was free, and every hand is closed");
+            return Ok(());
+        }
+        stock.on_take_place(free);
+        let kept = self.put_place(free);
+        debug_assert_eq!(kept, Ok(()), "{free:?} was free");
         Ok(())
     }
 
-    /// What the first free block at or after `from` has of the range.
-    fn next_free(&self, stock: &Stock, from: Granule) -> Option<Granules> {
-        let rest = Granules::new(from, self.range.last()).ok()?;
-        let around = stock.forest.free_around(from, Order::ZERO);
-        let free = around.or_else(|| stock.forest.free_blocks(from, 0).next())?;
-        free.granules().intersection(rest)
-    }
-
-    /// Makes present what live blocks of the range, or halves of them, touch
-    /// when they come back.
-    fn ensure_live(&self) -> Result<(), OutOfMemory> {
-        self.gaps(self.claimed().map(Block::granules)).try_for_each(|gap| {
-            (0..=self.claimed.top()).try_for_each(|level| {
-                let shift = ORDERS_PER_LEVEL * (level + 1);
-                let words = word_of(level, gap.first())..=word_of(level, gap.last());
-                words.into_iter().try_for_each(|word| {
-                    let at = Granule(word.checked_shl(shift).unwrap_or(0));
-                    self.claimed.ensure(level, at)
-                })
-            })
-        })
-    }
-
-    /// The parts of the range between `known` ones, which come in address
-    /// order and may overlap.
-    pub(crate) fn gaps(
-        &self,
-        known: impl Iterator<Item = Granules>,
-    ) -> impl Iterator<Item = Granules> {
-        let (end, mut from) = (self.range.last(), Some(self.range.first()));
-        let ends = known.map(Some).chain(core::iter::once(None));
-        ends.filter_map(move |known| {
-            let first = from?;
-            let Some(known) = known else {
-                return Granules::new(first, end).ok();
+    /// Claims what the rest has of a free block that reaches out of it.
+    fn claim_part(&self, stock: &Stock, around: Block, rest: Granules) -> Result<u64, OutOfMemory> {
+        let Some(part) = around.granules().intersection(rest) else { return Ok(rest.first().0) };
+        let reached = self.skip(rest.first().0, part.first().0)?;
+        if reached < part.first().0 {
+            return Ok(reached);
+        }
+        for block in part.cover() {
+            self.claimed.ensure_from(block.order().level(), block.base())?;
+            let Taken::Block(block) = stock.forest.take_exact(block)? else {
+                debug_assert!(false, "{block:?} was free, and every hand is closed");
+                continue;
             };
-            from = known.last().checked_add(1).map(|next| next.max(first));
-            let before = Granule(known.first().0.checked_sub(1)?);
-            Granules::new(first, before.min(end)).ok()
-        })
+            stock.on_take(block);
+            let kept = self.put(block);
+            debug_assert_eq!(kept, Ok(()), "{block:?} was free");
+        }
+        Ok(part.last().0 + 1)
+    }
+
+    /// Nothing of `from..to` is free: makes present what its live blocks, or
+    /// parts of them, touch when they come back. Returns how far it came: a
+    /// chunk's worth at a time.
+    fn skip(&self, from: u64, to: u64) -> Result<u64, OutOfMemory> {
+        if from == to {
+            return Ok(to);
+        }
+        // One chunk of level 0, and of every level above: any word of it will do.
+        self.claimed.ensure_from(0, Granule(from))?;
+        let to = to.min((from / GAP + 1) * GAP);
+        Ok(to)
     }
 
     /// Adds a block to what is claimed. The caller owns it.
     fn put(&self, block: Block) -> Result<(), AlreadyFree> {
-        self.claimed.give(block.place(), |_, _| false)?;
+        self.put_place(block.place())
+    }
+
+    fn put_place(&self, place: Place) -> Result<(), AlreadyFree> {
+        self.claimed.give(place, |_, _| false)?;
+        let granules = u64::from(place.mask.count_ones()) << (ORDERS_PER_LEVEL * place.level);
         // Relaxed: a count. Whoever acts on it does so under the list's lock,
         // or after a rendezvous.
-        self.granules.fetch_add(block.order().granules(), Ordering::Relaxed);
+        self.granules.fetch_add(granules, Ordering::Relaxed);
         Ok(())
     }
 
@@ -282,6 +350,16 @@ impl Removing {
     /// The blocks claimed so far, in address order.
     pub(crate) fn claimed(&self) -> impl Iterator<Item = Block> {
         self.claimed.free_blocks(self.range.first(), 0)
+    }
+
+    /// What of the range was claimed from `from` on, in address order.
+    pub(crate) fn claimed_from(&self, from: Granule) -> impl Iterator<Item = Granules> {
+        let rest = Granules::new(from, self.range.last()).ok();
+        let around = self.claimed.free_around(from, Order::ZERO);
+        // The walk starts behind a block that holds `from`.
+        let around = around.filter(|block| block.base() < from);
+        let blocks = around.into_iter().chain(self.claimed.free_blocks(from, 0));
+        blocks.filter_map(move |block| block.granules().intersection(rest?))
     }
 
     /// Bytes of the claimed forest's tables.

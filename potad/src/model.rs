@@ -125,18 +125,21 @@ impl Ground {
         closed.slots().any(|slot| slot.carve(one)) || self.take_exact(one)
     }
 
-    /// Begins to remove a range, as a zone does.
+    /// Begins to remove a range, as a zone does: window by window, each one step.
     pub fn begin_removal(&self, first: u64, last: u64) -> Leaving {
         let range = Granules::new(Granule(first), Granule(last)).expect("not empty");
-        let closed = self.gate.close();
-        Leaving(self.closing.begin(&self.stock, &closed, range).expect("models have memory"))
+        let mut closed = self.gate.close();
+        let removing = self.closing.begin(&self.stock, &closed, range);
+        while !self.closing.advance(&self.stock, &closed, &removing).expect("models have memory") {
+            drop(closed);
+            closed = self.gate.close();
+        }
+        Leaving(removing)
     }
 
-    /// Sweeps, and ends the removal if nothing is held; returns what is.
+    /// Ends the removal if nothing is held; returns what is.
     pub fn finish_removal(&self, leaving: &Leaving) -> u64 {
-        let closed = self.gate.close();
-        closed.slots().for_each(|slot| slot.flush(&self.stock));
-        leaving.0.claim(&self.stock, &closed).expect("models have memory");
+        let _closed = self.gate.close();
         let remaining = leaving.0.range.count() - leaving.0.claimed_granules();
         if remaining == 0 {
             self.closing.end(&self.stock, &leaving.0);

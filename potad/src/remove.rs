@@ -3,8 +3,8 @@
 //! # How
 //!
 //! ```text
-//!  hot_remove  every hand closed and flushed: what is free of the span is
-//!              claimed, and the span is closing from here on
+//!  hot_remove  window by window: every hand closed and flushed, what is free of
+//!              the next part is claimed, and that part is closing from here on
 //!     |        frees into it are kept, nobody allocates from it
 //!     |  holders  who has the rest, by name
 //!     v
@@ -25,17 +25,16 @@
 //!
 //! # Cost
 //!
-//! One rendezvous to begin, per sweep, per list of holders and to finish; to
-//! begin, the hands stay closed for one pass over the free blocks of the span
-//! (about a quarter of a microsecond each). Nothing while no span is closing;
-//! while one is, frees skip the hot path. The forest's tables stay bound to
-//! their addresses, so that late readers need no pin: a span that comes back
+//! One rendezvous per window. To begin, a window is at most 256 words of the
+//! forest, whatever they hold; to list the holders, 1024 entries. Between windows
+//! others run, and may allocate what is not closing yet. Nothing while no span is
+//! closing; while one is, frees skip the hot path. The forest's tables stay bound
+//! to their addresses, so that late readers need no pin: a span that comes back
 //! finds them, and cycles add nothing.
 
 use crate::Zone;
 use crate::closing::Removing;
 use crate::error::{Error, Refused};
-use crate::hand::Closed;
 use crate::poison::Poisoned;
 use crate::resource::{IntoSpan, Span};
 use crate::state::State;
@@ -46,6 +45,9 @@ use memdesc::{Block, Granule, Granules, Order, OwnerId};
 
 /// Blocks that a cancelled removal gives back per bracket.
 const BATCH: usize = 64;
+
+/// Entries of a list of holders, and as many claimed blocks, per window.
+const LISTED: usize = 1024;
 
 /// Who is in the way of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +65,9 @@ pub struct Holder {
 }
 
 impl Zone {
-    /// Begins to take a span out of the zone: claims at once what is free of
-    /// it, and keeps what is freed into it from now on.
+    /// Begins to take a span out of the zone: claims what is free of it, and
+    /// keeps what is freed into it. Once this has returned nobody allocates from
+    /// the span; while it runs, others are stopped for a few words at a time.
     ///
     /// Refused for a span that is not wholly the zone's, or that shares units
     /// with one that is being removed already.
@@ -128,19 +131,17 @@ impl Removal {
         self.zone.state().remaining(&self.removing)
     }
 
-    /// Counts again with every hand closed and flushed, and claims whatever of
-    /// the span is free; returns how many granules remain. What is freed is kept
-    /// at once, so this finds no more than
-    /// [`remaining_granules`](Self::remaining_granules) says; it is exact for a
-    /// moment.
+    /// Counts again with every hand closed, so exact for a moment of the call;
+    /// returns how many granules remain. What is freed is claimed at once, so
+    /// there is nothing else to sweep up.
     pub fn sweep(&self) -> u64 {
         let state = self.zone.state();
-        let _closed = state.sweep(&self.removing);
+        let _closed = state.gate.close();
         state.remaining(&self.removing)
     }
 
-    /// Who holds what remains, in address order: exact for a moment of the
-    /// call.
+    /// Who holds what remains, in address order. Each entry held for a moment of
+    /// the call; a long list is made in parts, between which others run.
     pub fn holders(&self) -> Vec<Holder> {
         self.zone.state().holders(&self.removing)
     }
@@ -227,7 +228,7 @@ impl fmt::Debug for Removal {
 
 impl State {
     fn begin_removal(&self, range: Granules) -> Result<Arc<Removing>, Error> {
-        let closed = self.gate.close();
+        let mut closed = self.gate.close();
         self.check_spanned(range)?;
         if let Some(there) = self.closing.overlapping(range) {
             return Err(Error::Removing {
@@ -241,7 +242,22 @@ impl State {
         // words that hold a granule at that end.
         self.ensure_carve(range.first())?;
         self.ensure_carve(range.last())?;
-        Ok(self.closing.begin(&self.stock, &closed, range)?)
+        let removing = self.closing.begin(&self.stock, &closed, range);
+        loop {
+            match self.closing.advance(&self.stock, &closed, &removing) {
+                Ok(true) => return Ok(removing),
+                Ok(false) => {}
+                Err(why) => {
+                    drop(closed);
+                    self.cancel_removal(&removing);
+                    return Err(why.into());
+                }
+            }
+            drop(closed);
+            // Whoever waited goes first.
+            thread::yield_now();
+            closed = self.gate.close();
+        }
     }
 
     /// Refuses a range that no span covers; names the first unit outside.
@@ -260,16 +276,8 @@ impl State {
         removing.range.count() - (removing.claimed_granules() + quarantined)
     }
 
-    /// Closes and flushes every hand, and claims what is free of the range.
-    fn sweep(&self, removing: &Removing) -> Closed<'_> {
-        let closed = self.close_and_flush();
-        // Without memory for tables the rest stays free, and counts as held.
-        let _claimed = removing.claim(&self.stock, &closed);
-        closed
-    }
-
     fn finish_removal(&self, removing: &Arc<Removing>) -> Result<(), u64> {
-        let closed = self.sweep(removing);
+        let closed = self.gate.close();
         let remaining = self.remaining(removing);
         if remaining != 0 {
             return Err(remaining);
@@ -306,7 +314,8 @@ impl State {
                 break;
             }
             let is_free = range.cover().all(|block| self.stock.forest.is_free(block));
-            if !is_free || self.take_range(range).is_err() {
+            let is_leaving = self.closing.overlapping(range).is_some();
+            if is_leaving || !is_free || self.take_range(range).is_err() {
                 continue;
             }
             let mut spans = self.spans.lock();
@@ -332,20 +341,55 @@ impl State {
     }
 
     fn holders(&self, removing: &Removing) -> Vec<Holder> {
+        let mut holders: Vec<Holder> = Vec::new();
+        let mut rest = Some(removing.range);
+        while let Some(range) = rest {
+            let (part, last) = self.holders_in(removing, range);
+            for holder in part {
+                match holders.last_mut() {
+                    // Bare neighbours on either side of the cut.
+                    Some(before)
+                        if before.block.is_none()
+                            && holder.block.is_none()
+                            && before.granules.last().0 + 1 == holder.granules.first().0 =>
+                    {
+                        let both = Granules::new(before.granules.first(), holder.granules.last());
+                        before.granules = both.unwrap_or(before.granules);
+                    }
+                    _ => holders.push(holder),
+                }
+            }
+            rest = Granules::new(Granule(last.0 + 1), range.last()).ok();
+        }
+        holders
+    }
+
+    /// The holders at the beginning of `range`, in address order, and how far
+    /// they were listed.
+    fn holders_in(&self, removing: &Removing, range: Granules) -> (Vec<Holder>, Granule) {
         // Before the gate: a pin may run the drops of what was retired.
         let guard = memdesc::pin();
-        let closed = self.sweep(removing);
-        let quarantined = self.stock.poison.in_range(removing.range);
-        let quarantined = quarantined.iter().filter(|(_, at)| *at == Poisoned::Quarantined);
-        let quarantined = quarantined.map(|&(at, _)| Block::containing(at, Order::ZERO));
-        let mut known: Vec<Granules> =
-            removing.claimed().chain(quarantined).map(Block::granules).collect();
+        let closed = self.gate.close();
+        let claimed: Vec<_> = removing.claimed_from(range.first()).take(LISTED).collect();
+        let end_of = |list: &[Granules]| list.last().filter(|_| list.len() == LISTED).copied();
+        let mut last = end_of(&claimed).map_or(range.last(), Granules::last);
+        let listed = Granules::new(range.first(), last).unwrap_or(range);
+        let named: Vec<_> = self.tree.iter(listed, &guard).take(LISTED).collect();
+        if let Some((block, _)) = named.last().filter(|_| named.len() == LISTED) {
+            last = last.min(block.last());
+        }
+        let listed = Granules::new(range.first(), last).unwrap_or(range);
+        let quarantined = self.stock.poison.in_range(listed);
+        drop(closed);
+
+        let mut known = claimed;
         let mut holders = Vec::new();
-        for (block, found) in self.tree.iter(removing.range, &guard) {
+        let is_quarantined = |at: Granule| quarantined.contains(&(at, Poisoned::Quarantined));
+        let singles = quarantined.iter().filter(|(_, at)| *at == Poisoned::Quarantined);
+        known.extend(singles.map(|&(at, _)| Block::containing(at, Order::ZERO).granules()));
+        for (block, found) in named {
             known.push(block.granules());
-            if self.stock.poison.get(block.base()) == Some(Poisoned::Quarantined)
-                && block.order() == Order::ZERO
-            {
+            if block.order() == Order::ZERO && is_quarantined(block.base()) {
                 continue;
             }
             holders.push(Holder {
@@ -355,12 +399,27 @@ impl State {
                 owner: found.owner(),
             });
         }
-        drop(closed);
         known.sort_unstable_by_key(|range| range.first());
         let unnamed =
             |granules| Holder { granules, block: None, kind: "bare", owner: OwnerId::RESOURCE };
-        holders.extend(removing.gaps(known.into_iter()).map(unnamed));
+        holders.extend(gaps(listed, known.into_iter()).map(unnamed));
         holders.sort_unstable_by_key(|holder| holder.granules.first());
-        holders
+        (holders, last)
     }
+}
+
+/// The parts of a range between `known` ones, which come in address order and
+/// may overlap.
+fn gaps(range: Granules, known: impl Iterator<Item = Granules>) -> impl Iterator<Item = Granules> {
+    let (end, mut from) = (range.last(), Some(range.first()));
+    let ends = known.map(Some).chain(core::iter::once(None));
+    ends.filter_map(move |known| {
+        let first = from?;
+        let Some(known) = known else {
+            return Granules::new(first, end).ok();
+        };
+        from = known.last().checked_add(1).map(|next| next.max(first));
+        let before = Granule(known.first().0.checked_sub(1)?);
+        Granules::new(first, before.min(end)).ok()
+    })
 }

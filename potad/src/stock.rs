@@ -9,12 +9,12 @@
 //! [`is_suspect`]: Stock::is_suspect
 
 use crate::error::OutOfMemory;
-use crate::forest::{Avoid, Forest, Taken, lowest_run, word_of};
+use crate::forest::{Avoid, Forest, Taken, block_of, lowest_run, word_of};
 use crate::hand::Code;
 use crate::poison::PoisonSet;
 use crate::reported::Reported;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Block, Granule, ORDERS_PER_LEVEL, OnceSlot, Order};
+use memdesc::{Block, Granule, ORDERS_PER_LEVEL, OnceSlot, Order, Place};
 
 /// What a zone has to lend, and what is known about it.
 #[derive(Debug)]
@@ -78,6 +78,21 @@ impl Stock {
             && let Ok(order) = Order::new(ORDERS_PER_LEVEL)
         {
             self.on_take(Block::containing(Granule(word << ORDERS_PER_LEVEL), order));
+        }
+    }
+
+    /// As [`on_take`](Self::on_take), for places of one word.
+    pub(crate) fn on_take_place(&self, place: Place) {
+        if self.reported.get().is_none() {
+            return;
+        }
+        if place.level == 0 {
+            return self.on_claim(place.word);
+        }
+        let mut mask = place.mask;
+        while mask != 0 {
+            self.on_take(block_of(place.level, place.word, mask & mask.wrapping_neg(), 1));
+            mask &= mask - 1;
         }
     }
 

@@ -363,3 +363,90 @@ fn threads_that_allocate_and_free_all_along_lose_and_double_nothing() {
     assert_eq!(ram.validate(), Ok(ALL));
     assert_eq!(ram.free_blocks(), granules(0, ALL - 1).cover().collect::<Vec<_>>());
 }
+
+#[test]
+fn a_broken_span_closes_window_by_window_while_others_work() {
+    const ALL: u64 = 1 << 17;
+    let (_potad, ram) = ram(2 * ALL);
+    let span = 5 * PAGE..(ALL + 77) * PAGE;
+    let range = granules(5, ALL + 76);
+    // Every third granule of all stays; some larger blocks among them.
+    let mut hand = ram.hand();
+    let mut kept: Vec<BareBlock> = Vec::new();
+    for k in [7, 9, 13] {
+        kept.extend((0..3).map(|_| ram.alloc_bare(order(k)).unwrap()));
+    }
+    let mut pages = Vec::new();
+    hand.alloc_many(Order::ZERO, 2 * ALL as usize, |page| pages.push(page)).unwrap();
+    for page in pages {
+        match page.base().0 % 3 {
+            0 => kept.push(page),
+            _ => hand.free_bare(page).unwrap(),
+        }
+    }
+    hand.flush();
+    let free = ram.validate().unwrap();
+    let stop = AtomicBool::new(false);
+    let begun = AtomicBool::new(false);
+    let worked = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for who in 0..2u64 {
+            let (ram, stop, begun, worked) = (&ram, &stop, &begun, &worked);
+            scope.spawn(move || {
+                let mut hand = ram.hand();
+                let mut live: Vec<BareBlock> = Vec::new();
+                let mut seed = who + 1;
+                while !stop.load(Ordering::Relaxed) {
+                    seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1);
+                    let pick = seed >> 33;
+                    if live.len() < 200 && !pick.is_multiple_of(3) {
+                        let closed = begun.load(Ordering::SeqCst);
+                        let Ok(block) = hand.alloc_bare(order((pick % 2) as u32)) else { continue };
+                        let closed = closed && begun.load(Ordering::SeqCst);
+                        assert!(!(closed && block.granules().overlaps(range)), "{block:?}");
+                        live.push(block);
+                    } else if !live.is_empty() {
+                        let block = live.swap_remove(pick as usize % live.len());
+                        hand.free_bare(block).unwrap();
+                    }
+                    worked.fetch_add(1, Ordering::Relaxed);
+                }
+                live.into_iter().for_each(|block| hand.free_bare(block).unwrap());
+            });
+        }
+        for round in 0..5 {
+            let removal = ram.hot_remove(span.clone()).unwrap();
+            begun.store(true, Ordering::SeqCst);
+            let until = worked.load(Ordering::Relaxed) + 500;
+            while worked.load(Ordering::Relaxed) < until {
+                std::thread::yield_now();
+            }
+            ram.validate().unwrap();
+            let holders = removal.holders();
+            let in_order = holders
+                .windows(2)
+                .all(|two| two[0].granules.last().0 + 1 < two[1].granules.first().0);
+            assert!(in_order, "bare neighbours are one entry, also across parts");
+            // Held back when they were listed, perhaps freed since.
+            let held: u64 = holders
+                .iter()
+                .map(|holder| holder.granules.intersection(range).map_or(0, Granules::count))
+                .sum();
+            assert!(removal.remaining_granules() <= held, "round {round}");
+            begun.store(false, Ordering::SeqCst);
+            removal.cancel();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(ram.validate(), Ok(free));
+    // What is in the way goes, and so does the span.
+    let removal = ram.hot_remove(span.clone()).unwrap();
+    let in_the_way = kept.iter().filter_map(|block| block.granules().intersection(range));
+    assert_eq!(removal.sweep(), in_the_way.map(Granules::count).sum::<u64>());
+    kept.into_iter().for_each(|block| hand.free_bare(block).unwrap());
+    removal.finish().unwrap();
+    hand.flush();
+    assert_eq!(ram.validate(), Ok(2 * ALL - range.count()));
+    ram.hot_add(span).unwrap();
+    assert_eq!((ram.validate(), ram.free_blocks().len()), (Ok(2 * ALL), 1));
+}

@@ -79,7 +79,9 @@ impl Forest {
                 let base = (place << shift).max(low);
                 return (base <= high).then_some(base);
             }
-            self.clear_if_empty(level, word, value);
+            if value == 0 {
+                self.clear_summary_of(level, word);
+            }
             word = self.next_nonzero(level, word + 1)?;
             if word > word_of(level, Granule(high)) {
                 return None;
@@ -106,22 +108,14 @@ impl Forest {
                 let base = (last - (order.granules() - 1)).min(high);
                 return (base >= low).then_some(base);
             }
-            self.clear_if_empty(level, word, value);
+            if value == 0 {
+                self.clear_summary_of(level, word);
+            }
             word = self.previous_nonzero(level, word.checked_sub(1)?)?;
             if word < word_of(level, Granule(low)) {
                 return None;
             }
             behind = u64::MAX;
-        }
-    }
-
-    /// A word that was looked at and is zero leaves the summaries, so that the
-    /// next search need not look.
-    fn clear_if_empty(&self, level: u32, word: u64, value: u64) {
-        let bit = 1 << (word & 63);
-        let is_said = |m| self.has(level, m).load(word >> ORDERS_PER_LEVEL) & bit != 0;
-        if value == 0 && level < self.top && is_said(level + 1) {
-            self.clear_summary(level, level + 1, word);
         }
     }
 

@@ -82,7 +82,7 @@ impl Forest {
     }
 
     /// Takes these very bits, if all are set.
-    fn take_mask(&self, level: u32, word: u64, mask: u64) -> bool {
+    pub(super) fn take_mask(&self, level: u32, word: u64, mask: u64) -> bool {
         let Some(atomic) = self.word(level, word) else {
             return false;
         };

@@ -37,12 +37,14 @@ mod exact;
 mod give;
 mod runs;
 mod search;
+mod stretch;
 mod take;
 mod walk;
 
 pub(crate) use directed::End;
 pub(crate) use give::AlreadyFree;
-pub(crate) use runs::{ALIGNED, lowest_run};
+pub(crate) use runs::{ALIGNED, block_of, lowest_run};
+pub(crate) use stretch::Stretch;
 pub(crate) use take::{Avoid, Taken};
 pub(crate) use walk::FreeBlocks;
 

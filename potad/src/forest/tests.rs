@@ -167,8 +167,94 @@ fn fits(free: &[bool], order: u32) -> bool {
     free.chunks_exact(1 << order).any(|block| block.iter().all(|&free| free))
 }
 
+/// Takes what stretches say is free of a range; the granules, in order.
+fn take_stretches(forest: &Forest, range: Granules) -> Vec<u64> {
+    let mut taken = Vec::new();
+    let mut from = range.first().0;
+    while let Ok(rest) = Granules::new(Granule(from), range.last()) {
+        from = match forest.next_stretch(rest) {
+            Stretch::Free(place) => {
+                assert!(forest.take_stretch(place));
+                let (size, base) = (1u64 << (6 * place.level), place.word << 6);
+                let set = (0..64).filter(|bit| place.mask >> bit & 1 != 0);
+                taken.extend(set.flat_map(|bit| (base + bit) * size..(base + bit + 1) * size));
+                taken.last().unwrap() + 1
+            }
+            Stretch::Part(block) => {
+                let part = block.granules().intersection(rest).unwrap();
+                for block in part.cover() {
+                    assert_eq!(forest.take_exact(block), Ok(Taken::Block(block)));
+                }
+                taken.extend(part.first().0..=part.last().0);
+                part.last().0 + 1
+            }
+            Stretch::Empty(at) => at.0,
+            Stretch::Nothing => break,
+        };
+    }
+    taken
+}
+
+#[test]
+fn an_empty_stretch_of_any_length_is_passed_in_bounded_looks() {
+    let last = Granule((1 << 40) - 1);
+    let forest = forest_with(Granules::new(Granule(0), last).unwrap(), 6);
+    // 2^17 words that were broken and are empty: the summaries do not know.
+    let taken: Vec<_> = (0..1 << 17).map(|_| take(&forest, 0).unwrap()).collect();
+    for block in &taken {
+        let level_0 = forest.ensure(0, block.base());
+        assert_eq!(level_0, Ok(()));
+    }
+    let range = Granules::new(Granule(0), Granule(last.0 - 64)).unwrap();
+    let mut calls = 0;
+    let mut from = Granule(0);
+    loop {
+        calls += 1;
+        match forest.next_stretch(Granules::new(from, range.last()).unwrap()) {
+            Stretch::Empty(at) => from = at,
+            Stretch::Free(place) => {
+                assert!(place.word > 0 || place.level > 0);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(calls <= 2 + (1 << 17) / 64 / 64, "{calls} calls");
+    // Their summaries are cleared now.
+    assert_ne!(forest.next_stretch(range), Stretch::Empty(range.first()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn stretches_are_all_that_is_free_of_a_range(
+        asked in prop::collection::vec((0u32..9, any::<u32>()), 0..300),
+        first in 0..WORLD,
+        last in 0..WORLD,
+    ) {
+        let forest = world();
+        let mut live: Vec<Block> = Vec::new();
+        for (wanted, which) in asked {
+            match which % 3 {
+                0 if !live.is_empty() => {
+                    give(&forest, live.swap_remove(which as usize % live.len())).unwrap();
+                }
+                _ => live.extend(take(&forest, wanted)),
+            }
+        }
+        let range = Granules::new(Granule(first.min(last)), Granule(first.max(last))).unwrap();
+        let mut expected: Vec<u64> = (range.first().0..=range.last().0).collect();
+        expected.retain(|&at| !live.iter().any(|block| block.contains(Granule(at))));
+        prop_assert_eq!(take_stretches(&forest, range), expected);
+        let all = Granules::new(Granule(0), Granule(WORLD - 1)).unwrap();
+        let left = take_stretches(&forest, all);
+        let is_left = |&at: &u64| {
+            !range.contains(Granule(at)) && !live.iter().any(|block| block.contains(Granule(at)))
+        };
+        prop_assert_eq!(left, (0..WORLD).filter(is_left).collect::<Vec<_>>());
+        prop_assert_eq!(take_stretches(&forest, all), Vec::<u64>::new());
+    }
 
     #[test]
     fn it_agrees_with_an_array(ops in prop::collection::vec(op(), 1..200)) {
