@@ -10,9 +10,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
-use memdesc::Guard;
 use memdesc::sync::Mutex;
 use memdesc::sync::atomic::{AtomicPtr, Ordering};
+use memdesc::{Guard, seeded};
 
 /// Nodes that are retired together.
 const BATCH: usize = if cfg!(loom) { 1 } else { 32 };
@@ -280,8 +280,19 @@ impl<V: Value> Ranges<V> {
     ) -> Result<(), RangesError> {
         // Dropped last, out of the lock, if it is not used.
         let value = value.map(|value| Unit::<V>(Word::of_value(value.into_raw()), PhantomData));
+        if seeded!("range asked before the lock") {
+            let _guard = memdesc::pin();
+            may(self.root_view())?;
+            let mut writer = self.writer();
+            self.change_locked(&mut writer, range, value.as_ref().map(|unit| unit.0))?;
+            self.unlock(writer);
+            return Ok(());
+        }
         let mut writer = self.writer();
         may(self.root_view())?;
+        if seeded!("range replaced in two steps") {
+            self.change_locked(&mut writer, range, None)?;
+        }
         self.change_locked(&mut writer, range, value.as_ref().map(|unit| unit.0))?;
         self.unlock(writer);
         Ok(())

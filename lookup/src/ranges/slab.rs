@@ -30,6 +30,7 @@ use super::word::Word;
 use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::vec::Vec;
 use core::ptr::{self, NonNull};
+use memdesc::seeded;
 use memdesc::sync::atomic::{AtomicPtr, Ordering};
 
 /// Classes are multiples of this, and nodes are aligned to it.
@@ -70,6 +71,9 @@ impl Returned {
         loop {
             // SAFETY: nobody else has it, by the promise.
             unsafe { node::set_free(node, class_of(words), top) };
+            if seeded!("range node returned by a plain store") {
+                return self.0.store(node.as_ptr(), Ordering::Release);
+            }
             // `Release` pairs with `take`: the node's last use came before.
             // Failing: somebody pushed or took.
             match self.0.compare_exchange(top, node.as_ptr(), Ordering::Release, Ordering::Relaxed)
