@@ -133,7 +133,7 @@ impl<H: Home> Tree<H> {
 
     /// The node of a block, if the short cut leads there.
     #[inline(always)]
-    fn near(&self, leaf: &Leaf, block: Block) -> Option<&Group> {
+    pub(crate) fn near(&self, leaf: &Leaf, block: Block) -> Option<&Group> {
         let own = leaf.nodes.as_ref().is_some_and(|nodes| Arc::ptr_eq(nodes, &self.nodes));
         // Relaxed, all of them: one user. `unlinked` came to the caller with
         // the granules.

@@ -3,10 +3,17 @@
 //! A descriptor keeps its zone alive, so a reference may outlive every handle
 //! on the potad and still be put soundly.
 
+#[cfg(all(feature = "std", not(loom)))]
+use crate::Ref;
+use crate::hand::Code;
+use crate::hand::Slot;
 use crate::state::State;
 use core::fmt;
+use lookup::LookupError;
 use memdesc::sync::Arc;
-use memdesc::{Dead, Kinds};
+use memdesc::{Block, Dead, Garbage, Kinds};
+#[cfg(all(feature = "std", not(loom)))]
+use memdesc::{Descriptor, Fresh, Order};
 
 /// A handle on the state of a zone, 8 bytes.
 #[derive(Clone)]
@@ -25,20 +32,127 @@ impl memdesc::Home for Home {
 
     fn teardown(dead: Dead<Self>) {
         let state = &dead.home().0;
-        let retracted = state.with_slot(|slot| {
-            // Slots first, range second: whoever gets the range finds its
-            // slots clear.
-            let retracted = state.tree.retract(dead)?;
-            let given = state.give(slot, retracted.block);
-            debug_assert_eq!(given, Ok(()), "{:?} was live until now", retracted.block);
-            Ok(retracted)
+        let mut dead = Some(dead);
+        #[cfg(all(feature = "std", not(loom)))]
+        let hot = crate::local::if_slot(state, |slot| {
+            let _inside = slot.enter()?;
+            Some(state.bury(slot, dead.take()?))
         });
-        match retracted {
+        #[cfg(not(all(feature = "std", not(loom))))]
+        let hot: Option<Option<Result<Garbage, LookupError>>> = None;
+        match hot.flatten() {
             // Outside the bracket: it may pin, and run what others retired.
-            Ok(retracted) => drop(retracted.garbage),
-            // The tree keeps such a descriptor's memory: it cannot say who
-            // else names it.
-            Err::<_, lookup::LookupError>(error) => debug_assert!(false, "{error}"),
+            Some(Ok(garbage)) => drop(garbage),
+            Some(Err(error)) => leaked(error),
+            None => bury_slow(state, dead.take()),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn bury_slow(state: &State, dead: Option<Dead<Home>>) {
+    let Some(dead) = dead else { return };
+    match state.with_slot(|slot| state.bury(slot, dead)) {
+        Ok(garbage) => drop(garbage),
+        Err(error) => leaked(error),
+    }
+}
+
+/// The tree keeps the memory of such a descriptor: it cannot say who else names
+/// it.
+#[cold]
+fn leaked(error: LookupError) {
+    debug_assert!(false, "{error}");
+}
+
+impl State {
+    /// Clears the slots, then gives the range: whoever gets it finds its slots
+    /// clear. Inside the slot's bracket.
+    #[inline(always)]
+    fn bury(&self, slot: &Slot, dead: Dead<Home>) -> Result<Garbage, LookupError> {
+        let (block, garbage) = match self.tree.retract_near(&slot.leaf, dead) {
+            Ok(buried) => buried,
+            Err(far) => self.retract_far(far)?,
+        };
+        if !slot.give_at_hand(&self.stock, Code::of(block)) {
+            self.give_dead(slot, block);
+        }
+        Ok(garbage)
+    }
+
+    /// The short cut stays where this hand allocates: frees come from
+    /// everywhere.
+    #[inline(never)]
+    fn retract_far(&self, dead: Dead<Home>) -> Result<(Block, Garbage), LookupError> {
+        let retracted = self.tree.retract(dead)?;
+        Ok((retracted.block, retracted.garbage))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_dead(&self, slot: &Slot, block: Block) {
+        let given = self.give(slot, block);
+        debug_assert_eq!(given, Ok(()), "{block:?} was live until now");
+    }
+
+    /// The whole of a hot typed allocation: enters, takes, publishes, leaves.
+    /// The descriptor stays where it is if anything else is to be done.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[inline(always)]
+    pub(crate) fn take_typed_hot<T: Descriptor>(
+        &self,
+        slot: &Slot,
+        order: Order,
+        fresh: &mut Option<Fresh<Home, T>>,
+    ) -> Option<Ref<T>> {
+        let _inside = slot.enter()?;
+        let Some(code) = slot.take_at_hand(&self.stock, order) else {
+            return self.take_typed_slow(slot, order, fresh);
+        };
+        let block = code.block();
+        match self.tree.publish_near(&slot.leaf, block, fresh.take()?) {
+            Ok(published) => Some(published),
+            Err(far) => {
+                *fresh = Some(far);
+                self.publish_far_typed(slot, block, fresh)
+            }
+        }
+    }
+
+    /// The same where a word has to be found first.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[inline(never)]
+    fn take_typed_slow<T: Descriptor>(
+        &self,
+        slot: &Slot,
+        order: Order,
+        fresh: &mut Option<Fresh<Home, T>>,
+    ) -> Option<Ref<T>> {
+        let block = self.take_slow(slot, order).ok()??;
+        self.publish_far_typed(slot, block, fresh)
+    }
+
+    /// Publishes the long way; what cannot be published goes back.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[cold]
+    #[inline(never)]
+    fn publish_far_typed<T: Descriptor>(
+        &self,
+        slot: &Slot,
+        block: Block,
+        fresh: &mut Option<Fresh<Home, T>>,
+    ) -> Option<Ref<T>> {
+        match self.tree.publish(block, fresh.take()?) {
+            Ok(published) => {
+                self.tree.lead(&slot.leaf, block);
+                Some(published)
+            }
+            Err(refused) => {
+                *fresh = Some(refused.fresh);
+                self.give_dead(slot, block);
+                None
+            }
         }
     }
 }

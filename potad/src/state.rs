@@ -303,7 +303,7 @@ impl State {
 
     /// Takes a block that is not at hand, inside the slot's bracket.
     #[inline(never)]
-    fn take_slow(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
+    pub(crate) fn take_slow(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
         self.check_order(order)?;
         match slot.take(&self.stock, order)? {
             Taken::Block(block) => Ok(Some(block)),

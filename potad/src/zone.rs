@@ -163,6 +163,30 @@ impl Zone {
         body: T,
     ) -> Result<Block<T>, Refused<T>> {
         let fresh = self.fresh(owner, body)?;
+        #[cfg(all(feature = "std", not(loom)))]
+        let fresh = {
+            let (state, mut fresh) = (self.state(), Some(fresh));
+            let published =
+                local::if_slot(state, |slot| state.take_typed_hot(slot, order, &mut fresh));
+            if let Some(Some(published)) = published {
+                state.tree.settle();
+                return Ok(Block::new(published));
+            }
+            match fresh {
+                Some(fresh) => fresh,
+                None => unreachable!("what was not published is still here"),
+            }
+        };
+        self.alloc_slow(order, fresh)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow<T: Descriptor>(
+        &self,
+        order: Order,
+        fresh: Fresh<Home, T>,
+    ) -> Result<Block<T>, Refused<T>> {
         self.publish_typed(fresh, |publish| self.state().take_with_any(order, publish))
     }
 
