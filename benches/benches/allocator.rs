@@ -5,7 +5,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
 use memdesc::Order;
 use potad_benches::subject::{Reference, Shape, Subject, Visitor, visit_others, visit_ours};
-use potad_benches::workload::{Bulk, Churn, batches, bulk, pairs};
+use potad_benches::workload::{Bulk, Call, Churn, batches, bulk, pairs};
 use std::time::Duration;
 
 /// Largest number of operations that one sample is asked for, so that slow
@@ -77,7 +77,7 @@ fn phase(
     which: impl Fn(Bulk) -> Duration,
 ) -> (Option<Duration>, u64) {
     let ops = ops.min(granules / 2);
-    (bulk(hand, ops).map(which), ops)
+    (bulk(hand, ops, Call::One).map(which), ops)
 }
 
 fn allocator(criterion: &mut Criterion) {

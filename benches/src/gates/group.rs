@@ -2,7 +2,7 @@
 
 use crate::subject::{Hand, Shape, Subject, SubjectError};
 use crate::workload::{
-    Churn, Filled, batches, bulk, no_block, pairs, per_op, plain_pairs, refills, together,
+    Call, Churn, Filled, batches, bulk, no_block, pairs, per_op, plain_pairs, refills, together,
 };
 use memdesc::Order;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub enum Group {
     Batch,
     /// ns of an allocation, a free in order, a free shuffled, half of 8 GiB.
     Bulk,
+    /// The same, by batches of 512.
+    BulkBatches,
     /// ns of an operation at 75 % of 8 GiB.
     Churn,
     /// Ratio of cold refills, 2^40 granules against 2^20.
@@ -52,13 +54,19 @@ impl Group {
         !matches!(self, Self::Tebibyte | Self::Register(_) | Self::HugeOnly | Self::Refill)
     }
 
+    /// What the machine alone needs can be told: one order, one thread.
+    pub const fn has_floor(self) -> bool {
+        matches!(self, Self::Pair(_) | Self::Batch | Self::Bulk | Self::BulkBatches)
+    }
+
     /// Measures once, on a new resource; a figure is `NAN` where the subject
     /// cannot tell.
     pub fn run<S: Subject>(self) -> Result<Vec<f64>, SubjectError> {
         match self {
             Self::Pair(order) => pair::<S>(order),
             Self::Batch => batch::<S>(),
-            Self::Bulk => all_bulk::<S>(),
+            Self::Bulk => all_bulk::<S>(Call::One),
+            Self::BulkBatches => all_bulk::<S>(Call::Batch),
             Self::Churn => churn::<S>(),
             Self::Refill => refill::<S>(),
             Self::TwoPairs => two_pairs::<S>(),
@@ -118,10 +126,11 @@ fn batch<S: Subject>() -> Result<Vec<f64>, SubjectError> {
     Ok(vec![per_op(time, count * 32)])
 }
 
-fn all_bulk<S: Subject>() -> Result<Vec<f64>, SubjectError> {
+fn all_bulk<S: Subject>(call: Call) -> Result<Vec<f64>, SubjectError> {
     let granules = arena::<S>();
     let (subject, count) = (make::<S>(granules, 1)?, granules / 2);
-    let times = bulk(&mut subject.hand(), count).ok_or_else(|| no_block(S::NAME, granules))?;
+    let times = bulk(&mut subject.hand(), count, call);
+    let times = times.ok_or_else(|| no_block(S::NAME, granules))?;
     let phases = [times.alloc, times.free_in_order, times.free_shuffled];
     Ok(phases.map(|time| per_op(time, count)).to_vec())
 }

@@ -216,6 +216,15 @@ const ALLOCATOR: &[Row] = &[
     Row::new("bulk alloc", 0.3, Unit::R).of(Flavour::Bare, Group::Bulk, 0).setup(BULK),
     Row::new("bulk free in order", 0.45, Unit::R).of(Flavour::Bare, Group::Bulk, 1).setup(BULK),
     Row::new("bulk free shuffled", 1.5, Unit::R).of(Flavour::Bare, Group::Bulk, 2).setup(BULK),
+    Row::new("bulk alloc, batches of 512", 0.3, Unit::R)
+        .of(Flavour::Bare, Group::BulkBatches, 0)
+        .setup(BULK),
+    Row::new("bulk free in order, batches of 512", 0.45, Unit::R)
+        .of(Flavour::Bare, Group::BulkBatches, 1)
+        .setup(BULK),
+    Row::new("bulk free shuffled, batches of 512", 1.5, Unit::R)
+        .of(Flavour::Bare, Group::BulkBatches, 2)
+        .setup(BULK),
     Row::new("churn at 75 %", 2.2, Unit::R).of(Flavour::Bare, Group::Churn, 0).setup(CHURN),
     Row::new("order-9 pair", 2.4, Unit::R).of(Flavour::Bare, Group::Pair(9), 0).setup(HOT),
     Row::new("order-18 pair", 2.4, Unit::R).of(Flavour::Bare, Group::Pair(18), 0).setup(HOT),

@@ -6,7 +6,7 @@ use super::group::Group;
 use super::rows::{Flavour, Row, Source, Unit, rows};
 use super::samples::{Sample, Verdict, judge};
 use super::table::{Column, Measured, Spread, Table};
-use crate::subject::{Nothing, Subject, Visitor, ours, visit_others};
+use crate::subject::{Machine, Nothing, Subject, Visitor, ours, visit_others};
 use std::time::{Duration, Instant};
 
 /// Rounds of a full run, and of a quick one.
@@ -108,6 +108,9 @@ impl Session {
             if round < COLUMN_ROUNDS && flavour == Flavour::Bare && group.has_peers() {
                 let mut columns = Columns { session: self, index, group };
                 columns.visit::<Nothing>();
+                if group.has_floor() {
+                    columns.visit::<Machine>();
+                }
                 visit_others(&mut columns);
             }
         }

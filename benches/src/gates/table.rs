@@ -2,6 +2,7 @@
 
 use super::rows::{Bound, Row};
 use super::samples::Verdict;
+use crate::subject::{HARNESS, MACHINE};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use std::fmt;
 
@@ -149,7 +150,7 @@ impl Measured {
         let Some(value) = self.value else {
             return "";
         };
-        let is_real = |column: &&Column| column.name != crate::subject::HARNESS;
+        let is_real = |column: &&Column| ![HARNESS, MACHINE].contains(&column.name);
         let mut peers = self.columns.iter().filter(is_real).peekable();
         if peers.peek().is_none() {
             return "";

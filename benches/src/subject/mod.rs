@@ -21,6 +21,7 @@
 //! [`visit_others`].
 
 mod absent;
+mod machine;
 mod nothing;
 pub mod ours;
 #[cfg(feature = "peers")]
@@ -31,6 +32,7 @@ mod reference;
 mod tests;
 
 pub use absent::Absent;
+pub use machine::{MACHINE, Machine};
 use memdesc::Order;
 pub use nothing::{HARNESS, Nothing};
 pub use reference::Reference;
@@ -132,6 +134,23 @@ pub trait Hand {
 
     /// Gives back a block that this subject handed out, to any thread.
     fn free(&mut self, base: u64, order: Order);
+
+    /// Fills `out` with the first granules of blocks of one order; `None` if
+    /// there are not so many. One by one, unless the subject knows better.
+    #[inline]
+    fn alloc_many(&mut self, order: Order, out: &mut [u64]) -> Option<()> {
+        for base in out {
+            *base = self.alloc(order)?;
+        }
+        Some(())
+    }
+
+    /// Gives back blocks of one order. One by one, unless the subject knows
+    /// better.
+    #[inline]
+    fn free_many(&mut self, bases: &[u64], order: Order) {
+        bases.iter().for_each(|&base| self.free(base, order));
+    }
 
     /// Makes two blocks of `half` out of the one at `base`. Called only where
     /// [`Subject::SPLITS`] says so.

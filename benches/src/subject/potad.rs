@@ -2,7 +2,7 @@
 
 use super::{Hand, Shape, Subject, SubjectError};
 use memdesc::{Granule, Order, OwnerId};
-use potad::{Potad, Resource, Zone};
+use potad::{BareBlock, Potad, Resource, Zone};
 
 fn register(shape: Shape) -> Result<Zone, SubjectError> {
     let refused = |_| SubjectError::Refused {
@@ -67,6 +67,24 @@ impl Hand for BareHand {
             .map_err(|why| why.to_string())
             .and_then(|block| self.0.free_bare(block).map_err(|refused| refused.to_string()));
         assert_eq!(freed, Ok(()), "granule {base:#x}, {order:?}");
+    }
+
+    fn alloc_many(&mut self, order: Order, out: &mut [u64]) -> Option<()> {
+        let mut rest = out.iter_mut();
+        let count = rest.len();
+        let place = |block: BareBlock| {
+            if let Some(base) = rest.next() {
+                *base = block.base().0;
+            }
+        };
+        (self.0.alloc_many(order, count, place) == Ok(count)).then_some(())
+    }
+
+    fn free_many(&mut self, bases: &[u64], order: Order) {
+        let zone = self.0.zone().clone();
+        let blocks = bases.iter().filter_map(|&base| zone.bare_at(Granule(base), order).ok());
+        let freed = self.0.free_many(blocks).map_err(|refused| refused.to_string());
+        assert_eq!(freed, Ok(bases.len()), "{} of {order:?}", bases.len());
     }
 
     fn split(&mut self, base: u64, half: Order) {

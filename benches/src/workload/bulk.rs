@@ -16,18 +16,44 @@ pub struct Bulk {
     pub free_shuffled: Duration,
 }
 
+/// How many blocks a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A call for each.
+    One,
+    /// 512 a call.
+    Batch,
+}
+
+/// Blocks per call of [`Call::Batch`].
+const BATCH: usize = 512;
+
 /// Takes `ops` granules and gives them back, once to warm up, once in order,
 /// once shuffled; `None` if a block was missing.
-pub fn bulk(hand: &mut impl Hand, ops: u64) -> Option<Bulk> {
+pub fn bulk(hand: &mut impl Hand, ops: u64, call: Call) -> Option<Bulk> {
     let mut out = vec![0; ops as usize];
-    take(hand, &mut out)?;
-    give(hand, &out);
-    let alloc = take(hand, &mut out)?;
-    let free_in_order = give(hand, &out);
-    take(hand, &mut out)?;
+    take_all(hand, &mut out, call)?;
+    give_all(hand, &out, call);
+    let alloc = take_all(hand, &mut out, call)?;
+    let free_in_order = give_all(hand, &out, call);
+    take_all(hand, &mut out, call)?;
     Random::new(1).shuffle(&mut out);
-    let free_shuffled = give(hand, &out);
+    let free_shuffled = give_all(hand, &out, call);
     Some(Bulk { alloc, free_in_order, free_shuffled })
+}
+
+fn take_all(hand: &mut impl Hand, out: &mut [u64], call: Call) -> Option<Duration> {
+    match call {
+        Call::One => take(hand, out),
+        Call::Batch => take_batches(hand, out),
+    }
+}
+
+fn give_all(hand: &mut impl Hand, out: &[u64], call: Call) -> Duration {
+    match call {
+        Call::One => give(hand, out),
+        Call::Batch => give_batches(hand, out),
+    }
 }
 
 #[inline(never)]
@@ -45,6 +71,20 @@ fn give(hand: &mut impl Hand, out: &[u64]) -> Duration {
     for base in out {
         hand.free(*base, Order::ZERO);
     }
+    begun.elapsed()
+}
+
+#[inline(never)]
+fn take_batches(hand: &mut impl Hand, out: &mut [u64]) -> Option<Duration> {
+    let begun = Instant::now();
+    out.chunks_mut(BATCH).try_for_each(|batch| hand.alloc_many(Order::ZERO, batch))?;
+    Some(begun.elapsed())
+}
+
+#[inline(never)]
+fn give_batches(hand: &mut impl Hand, out: &[u64]) -> Duration {
+    let begun = Instant::now();
+    out.chunks(BATCH).for_each(|batch| hand.free_many(batch, Order::ZERO));
     begun.elapsed()
 }
 

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | [`pairs`] | one block out and back, hot |
 //! | [`batches`] | 32 out, 32 back, last in first out |
-//! | [`bulk`] | half of a resource out, then back in order or shuffled |
+//! | [`bulk`] | half of a resource out, then back in order or shuffled; one by one or by 512 |
 //! | [`Churn`] | 75 % full, mixed orders, random victims |
 //! | [`refills`] | order 0 from words that no one has touched |
 //! | [`Filled`] | a resource filled with order 0, random frees, re-allocation |
@@ -22,7 +22,7 @@ mod random;
 mod tests;
 mod threads;
 
-pub use bulk::{Bulk, Filled, bulk, refills};
+pub use bulk::{Bulk, Call, Filled, bulk, refills};
 pub use churn::Churn;
 pub use random::Random;
 pub use threads::{plain_pairs, together};

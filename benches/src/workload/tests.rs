@@ -1,6 +1,6 @@
 //! Every workload leaves the resource as it found it.
 
-use super::{Churn, Filled, Random, batches, bulk, pairs, plain_pairs, refills, together};
+use super::{Call, Churn, Filled, Random, batches, bulk, pairs, plain_pairs, refills, together};
 use crate::subject::{Reference, Shape, Subject};
 use memdesc::Order;
 
@@ -20,8 +20,10 @@ fn workloads_give_everything_back() {
     assert!(batches(&mut hand, order, 1).is_some());
     assert!(batches(&mut hand, Order::ZERO, 10).is_some());
     assert!(refills(&mut hand, 10).is_some());
-    assert!(bulk(&mut hand, GRANULES / 2).is_some());
-    assert!(bulk(&mut hand, GRANULES + 1).is_none());
+    for call in [Call::One, Call::Batch] {
+        assert!(bulk(&mut hand, GRANULES / 2, call).is_some());
+    }
+    assert!(bulk(&mut hand, GRANULES + 1, Call::One).is_none());
 }
 
 #[test]
