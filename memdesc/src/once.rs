@@ -10,17 +10,61 @@
 //!
 //! Any thread may read (one Acquire load) or install (one compare-exchange).
 
+use crate::pages::{Blank, Page, PageBox};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use alloc::boxed::Box;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
 
-/// A lazily installed `T`.
+/// A box of a `T`, which can be given up for an address and had back.
+///
+/// # Safety
+///
+/// - `into_raw` gives the address of a live `T` that stays where it is, live and
+///   the giver's own, until `from_raw` is called with it.
+pub unsafe trait Owns<T> {
+    /// Gives up the box for the address of what it owns.
+    fn into_raw(this: Self) -> *mut T;
+
+    /// The box again.
+    ///
+    /// # Safety
+    ///
+    /// - `raw` came from `into_raw`, and nobody uses it any more but the caller,
+    ///   who gives it up here.
+    unsafe fn from_raw(raw: *mut T) -> Self;
+}
+
+// SAFETY: a box owns one live `T` until it is made again.
+unsafe impl<T> Owns<T> for Box<T> {
+    fn into_raw(this: Self) -> *mut T {
+        Box::into_raw(this)
+    }
+
+    unsafe fn from_raw(raw: *mut T) -> Self {
+        // SAFETY: the same promise.
+        unsafe { Box::from_raw(raw) }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl<T: Blank> Owns<Page<T>> for PageBox<T> {
+    fn into_raw(this: Self) -> *mut Page<T> {
+        this.into_raw()
+    }
+
+    unsafe fn from_raw(raw: *mut Page<T>) -> Self {
+        // SAFETY: the same promise.
+        unsafe { PageBox::from_raw(raw) }
+    }
+}
+
+/// A lazily installed `T`, in a box of its own or on a page.
 ///
 /// # Invariants
 ///
-/// `installed` is null, or was made by `Box::into_raw` and is freed only by
+/// `installed` is null, or was made by `B::into_raw` and is freed only by
 /// this slot's drop.
 ///
 /// ```
@@ -31,17 +75,17 @@ use core::ptr;
 /// assert_eq!(slot.get_or_install(|| Some(Box::new(7))), Some(&7));
 /// assert_eq!(slot.get_or_install(|| None), Some(&7));
 /// ```
-pub struct OnceSlot<T> {
+pub struct OnceSlot<T, B: Owns<T> = Box<T>> {
     installed: AtomicPtr<T>,
-    owns: PhantomData<Box<T>>,
+    owns: PhantomData<B>,
 }
 
 // SAFETY: sending a slot sends the box it owns.
-unsafe impl<T: Send> Send for OnceSlot<T> {}
-// SAFETY: a shared slot gives out `&T` and takes a `Box<T>` from any thread.
-unsafe impl<T: Send + Sync> Sync for OnceSlot<T> {}
+unsafe impl<T: Send, B: Owns<T> + Send> Send for OnceSlot<T, B> {}
+// SAFETY: a shared slot gives out `&T` and takes a box of one from any thread.
+unsafe impl<T: Send + Sync, B: Owns<T> + Send> Sync for OnceSlot<T, B> {}
 
-impl<T> OnceSlot<T> {
+impl<T, B: Owns<T>> OnceSlot<T, B> {
     /// An empty slot.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
@@ -69,11 +113,11 @@ impl<T> OnceSlot<T> {
     ///
     /// `None` only if `make` gave none (out of memory) and nobody else
     /// installed anything.
-    pub fn get_or_install(&self, make: impl FnOnce() -> Option<Box<T>>) -> Option<&T> {
+    pub fn get_or_install(&self, make: impl FnOnce() -> Option<B>) -> Option<&T> {
         if let Some(installed) = self.get() {
             return Some(installed);
         }
-        let fresh = Box::into_raw(make()?);
+        let fresh = B::into_raw(make()?);
         let won = self.installed.compare_exchange(
             ptr::null_mut(),
             fresh,
@@ -85,19 +129,19 @@ impl<T> OnceSlot<T> {
         // INVARIANT: a box made just above, installed by nobody else.
         if won.is_err() {
             // SAFETY: made above from a box, and published to nobody.
-            drop(unsafe { Box::from_raw(fresh) });
+            drop(unsafe { B::from_raw(fresh) });
         }
         self.get()
     }
 }
 
-impl<T> Default for OnceSlot<T> {
+impl<T, B: Owns<T>> Default for OnceSlot<T, B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> Drop for OnceSlot<T> {
+impl<T, B: Owns<T>> Drop for OnceSlot<T, B> {
     fn drop(&mut self) {
         // A model that failed is taken apart outside of it: leak.
         #[cfg(loom)]
@@ -109,12 +153,12 @@ impl<T> Drop for OnceSlot<T> {
         if installed.is_null() {
             return;
         }
-        // SAFETY: made by `Box::into_raw`, and nobody else frees it.
-        drop(unsafe { Box::from_raw(installed) });
+        // SAFETY: made by `into_raw`, and nobody else frees it.
+        drop(unsafe { B::from_raw(installed) });
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for OnceSlot<T> {
+impl<T: fmt::Debug, B: Owns<T>> fmt::Debug for OnceSlot<T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("OnceSlot").field(&self.get()).finish()
     }

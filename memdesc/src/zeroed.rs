@@ -25,7 +25,7 @@ unsafe impl Zeroed for AtomicUsize {}
 // SAFETY: all-zero bytes are the null pointer.
 unsafe impl<T> Zeroed for AtomicPtr<T> {}
 // SAFETY: a null pointer and a `PhantomData`: the empty slot.
-unsafe impl<T> Zeroed for crate::OnceSlot<T> {}
+unsafe impl<T, B: crate::Owns<T>> Zeroed for crate::OnceSlot<T, B> {}
 
 /// A zeroed array, or `None` when memory is out.
 ///

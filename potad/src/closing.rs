@@ -364,6 +364,6 @@ impl Removing {
 
     /// Bytes of the claimed forest's tables.
     pub(crate) fn bytes(&self) -> usize {
-        self.claimed.bytes()
+        self.claimed.bytes(core::iter::empty())
     }
 }

@@ -35,6 +35,7 @@
 use crate::Zone;
 use crate::closing::Removing;
 use crate::error::{Error, Refused};
+use crate::forest::GivenBack;
 use crate::poison::Poisoned;
 use crate::resource::{IntoSpan, Span};
 use crate::state::State;
@@ -45,6 +46,9 @@ use memdesc::{Block, Granule, Granules, Order, OwnerId};
 
 /// Blocks that a cancelled removal gives back per bracket.
 const BATCH: usize = 64;
+
+/// Chunks of tables that go back to the system per window.
+const CHUNKS: u32 = 64;
 
 /// Entries of a list of holders, and as many claimed blocks, per window.
 const LISTED: usize = 1024;
@@ -295,7 +299,26 @@ impl State {
         }
         self.closing.end(&self.stock, removing);
         drop(closed);
+        self.give_tables_back(removing.range);
         Ok(())
+    }
+
+    /// Lets the system have the memory of tables of a range that has left, window
+    /// by window, until it comes back.
+    fn give_tables_back(&self, range: Granules) {
+        let mut done = GivenBack::default();
+        loop {
+            let closed = self.gate.close();
+            // Held throughout: a span that is added enters the list before it is
+            // given, and it is given in a bracket.
+            let spans = self.spans.lock();
+            let Some(hole) = spans.holes().find(|hole| hole.covers(range)) else { return };
+            if self.stock.forest.give_back(hole, range, &mut done, CHUNKS) {
+                return;
+            }
+            drop((spans, closed));
+            thread::yield_now();
+        }
     }
 
     /// Takes those of `ranges` that are wholly free out of the zone at once,

@@ -253,6 +253,16 @@ impl Spans {
         self.spans = rest;
     }
 
+    /// The ranges between the spans, before the first and after the last, up to
+    /// the last granule there can be.
+    pub(crate) fn holes(&self) -> impl Iterator<Item = Granules> + Clone + '_ {
+        let firsts = core::iter::once(0).chain(self.spans.iter().map(|span| span.last().0 + 1));
+        let ends = self.spans.iter().map(|span| span.first().0);
+        firsts.zip(ends.chain(core::iter::once(MAX_GRANULES))).filter_map(|(first, end)| {
+            Granules::new(Granule(first), Granule(end.checked_sub(1)?)).ok()
+        })
+    }
+
     /// The number of granules.
     pub(crate) fn count(&self) -> u64 {
         self.spans.iter().map(|span| span.count()).sum()
@@ -291,6 +301,10 @@ mod tests {
         assert_eq!(spans.overlapping(range(150, 200)), Some(range(200, 300)));
         assert!(spans.covers(range(3, 127)) && !spans.covers(range(100, 200)));
         assert_eq!(spans.count(), 128 + 101);
+        let holes = [range(128, 199), range(301, MAX_GRANULES - 1)];
+        assert_eq!(spans.holes().collect::<Vec<_>>(), holes);
+        spans.remove(range(0, 127));
+        assert_eq!(spans.holes().next(), Some(range(0, 199)));
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub struct Stats {
     pub largest_run: u64,
     /// Hands registered, the shared ones included.
     pub hands: u64,
-    /// Bytes of the forest's own tables, and of those of removals under way.
+    /// Bytes of the forest's own tables, and of those of removals under way. What
+    /// the system has back (tables of spans that were removed) does not count.
     pub forest_bytes: u64,
     /// Bytes of the lookup tree.
     pub lookup_bytes: u64,
@@ -133,7 +134,7 @@ impl Zone {
             free_runs,
             largest_run,
             hands,
-            forest_bytes: (state.stock.forest.bytes()
+            forest_bytes: (state.stock.forest.bytes(state.spans.lock().holes())
                 + removals.iter().map(|removing| removing.bytes()).sum::<usize>())
                 as u64,
             lookup_bytes: state.tree.bytes() as u64,

@@ -16,6 +16,9 @@
 //! the array is dropped. An absent word reads as zero. So a load through a
 //! stale index is harmless, and needs no pin.
 //!
+//! A chunk of which nothing is in use may give its memory back to the system: it
+//! reads as zeros, as ever. The first one of an array cannot; nor can tables.
+//!
 //! # Sharing and cost
 //!
 //! Any thread may read or install. A word below index `2^18` costs three
@@ -24,7 +27,7 @@
 
 use crate::error::OutOfMemory;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Lines, OnceSlot};
+use memdesc::{Lines, OnceSlot, Owns, Page, PageBox};
 
 /// Bits of the index that one table or chunk resolves.
 #[cfg(not(loom))]
@@ -33,11 +36,16 @@ const BITS: u32 = 9;
 #[cfg(loom)]
 const BITS: u32 = 2;
 
-const FAN: usize = 1 << BITS;
+/// Words of a chunk, and slots of a table.
+pub(crate) const FAN: usize = 1 << BITS;
 
+/// The first chunk: of every array, so in a box, where it shares its cache sets
+/// with nobody in particular.
 type Chunk = Lines<AtomicU64, FAN>;
-type Table<N> = Lines<OnceSlot<N>, FAN>;
-type T1 = Table<Chunk>;
+/// Any other: on a page, whose memory can go back.
+type Paged = Page<Chunk>;
+type Table<N> = Lines<OnceSlot<N, <N as Node>::Own>, FAN>;
+type T1 = Table<Paged>;
 type T2 = Table<T1>;
 type T3 = Table<T2>;
 type T4 = Table<T3>;
@@ -48,8 +56,10 @@ type T6 = Table<T5>;
 trait Node: Sized {
     /// Bits of the index that this and everything below resolve.
     const REACH: u32;
+    /// What owns one.
+    type Own: Owns<Self>;
 
-    fn fresh() -> Option<alloc::boxed::Box<Self>>;
+    fn fresh() -> Option<Self::Own>;
     fn get(&self, index: u64) -> Option<&AtomicU64>;
     /// The word and those after it in the same chunk.
     fn ahead(&self, index: u64) -> Option<&[AtomicU64]>;
@@ -57,12 +67,25 @@ trait Node: Sized {
     fn bytes(&self) -> usize;
     /// Visits the present words of `first..=last`; this node's start at `base`.
     fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64));
+    /// Visits the chunks on pages that lie wholly in `first..=last`, until the
+    /// visitor says no; returns the first word of that one.
+    fn visit_pages(
+        &self,
+        base: u64,
+        first: u64,
+        last: u64,
+        visitor: &mut PageVisitor<'_>,
+    ) -> Option<u64>;
 }
+
+/// Whether to go on after this chunk.
+type PageVisitor<'v> = dyn FnMut(&Paged) -> bool + 'v;
 
 impl Node for Chunk {
     const REACH: u32 = BITS;
+    type Own = alloc::boxed::Box<Self>;
 
-    fn fresh() -> Option<alloc::boxed::Box<Self>> {
+    fn fresh() -> Option<Self::Own> {
         Self::zeroed()
     }
 
@@ -91,12 +114,59 @@ impl Node for Chunk {
             }
         }
     }
+
+    fn visit_pages(&self, _: u64, _: u64, _: u64, _: &mut PageVisitor<'_>) -> Option<u64> {
+        None
+    }
+}
+
+impl Node for Paged {
+    const REACH: u32 = BITS;
+    type Own = PageBox<Chunk>;
+
+    fn fresh() -> Option<Self::Own> {
+        PageBox::zeroed()
+    }
+
+    #[inline(always)]
+    fn get(&self, index: u64) -> Option<&AtomicU64> {
+        Some(&self[index as usize % FAN])
+    }
+
+    #[inline]
+    fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
+        Some(&self[index as usize % FAN..])
+    }
+
+    fn install(&self, index: u64) -> Option<&AtomicU64> {
+        self.get(index)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
+        (**self).visit(base, first, last, visitor);
+    }
+
+    fn visit_pages(
+        &self,
+        base: u64,
+        first: u64,
+        last: u64,
+        visitor: &mut PageVisitor<'_>,
+    ) -> Option<u64> {
+        let is_inside = first <= base && base + (FAN as u64 - 1) <= last;
+        (is_inside && !visitor(self)).then_some(base)
+    }
 }
 
 impl<N: Node> Node for Table<N> {
     const REACH: u32 = BITS + N::REACH;
+    type Own = alloc::boxed::Box<Self>;
 
-    fn fresh() -> Option<alloc::boxed::Box<Self>> {
+    fn fresh() -> Option<Self::Own> {
         Self::zeroed()
     }
 
@@ -127,6 +197,21 @@ impl<N: Node> Node for Table<N> {
                 below.visit(start, first, last, visitor);
             }
         }
+    }
+
+    fn visit_pages(
+        &self,
+        base: u64,
+        first: u64,
+        last: u64,
+        visitor: &mut PageVisitor<'_>,
+    ) -> Option<u64> {
+        (0..).zip(self.iter()).find_map(|(child, slot)| {
+            let start = base + (child << N::REACH);
+            let end = start + ((1 << N::REACH) - 1);
+            let below = slot.get().filter(|_| start <= last && first <= end)?;
+            below.visit_pages(start, first, last, visitor)
+        })
     }
 }
 
@@ -216,6 +301,45 @@ impl Words {
             };
         }
         visit!(root0 root1 root2 root3 root4 root5 root6);
+    }
+
+    /// Gives back the memory of chunks on pages that lie wholly in
+    /// `first..=last`, of which no word is in use and none gets into use before
+    /// this has returned. At most `budget` of them; returns the first word that
+    /// is left.
+    pub(crate) fn give_back(&self, first: u64, last: u64, budget: &mut u32) -> Option<u64> {
+        self.visit_pages(first, last, &mut |chunk| {
+            let Some(rest) = budget.checked_sub(1) else { return false };
+            *budget = rest;
+            chunk.give_back();
+            true
+        })
+    }
+
+    /// Bytes of chunks in `first..=last` whose memory can be with the system.
+    pub(crate) fn page_bytes(&self, first: u64, last: u64) -> usize {
+        let mut bytes = 0;
+        if Paged::has_page() {
+            self.visit_pages(first, last, &mut |chunk| {
+                bytes += chunk.bytes();
+                true
+            });
+        }
+        bytes
+    }
+
+    fn visit_pages(&self, first: u64, last: u64, visitor: &mut PageVisitor<'_>) -> Option<u64> {
+        macro_rules! visit {
+            ($($root:ident)*) => {
+                $(if let Some(node) = self.$root.get()
+                    && let Some(at) = node.visit_pages(0, first, last, visitor)
+                {
+                    return Some(at);
+                })*
+            };
+        }
+        visit!(root1 root2 root3 root4 root5 root6);
+        None
     }
 
     /// Bytes of tables and chunks.

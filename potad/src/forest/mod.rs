@@ -35,6 +35,7 @@
 mod directed;
 mod exact;
 mod give;
+mod memory;
 mod runs;
 mod search;
 mod stretch;
@@ -43,6 +44,7 @@ mod walk;
 
 pub(crate) use directed::End;
 pub(crate) use give::AlreadyFree;
+pub(crate) use memory::GivenBack;
 pub(crate) use runs::{ALIGNED, block_of, lowest_run};
 pub(crate) use stretch::Stretch;
 pub(crate) use take::{Avoid, Taken};
@@ -143,11 +145,6 @@ impl Forest {
     /// `level` upward.
     pub(crate) fn ensure_from(&self, level: u32, at: Granule) -> Result<(), OutOfMemory> {
         (level..=self.top).try_for_each(|l| self.ensure(l, at))
-    }
-
-    /// Bytes of tables and chunks.
-    pub(crate) fn bytes(&self) -> usize {
-        self.free.iter().chain(&self.has).map(Words::bytes).sum()
     }
 }
 
