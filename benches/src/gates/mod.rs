@@ -27,6 +27,7 @@ mod count;
 mod describe;
 mod floor;
 mod group;
+mod lookup;
 mod rows;
 mod samples;
 mod session;
