@@ -7,8 +7,10 @@
 //! - [`workload`]: the synthetic workloads, shared by gates and benches.
 //! - [`gates`]: what the design promises, measured as a table.
 //! - [`replay`]: a trace through each of them, verified and timed.
+//! - [`ranges`]: the same for maps of address ranges.
 
 pub mod gates;
+pub mod ranges;
 pub mod replay;
 pub mod subject;
 pub mod trace;

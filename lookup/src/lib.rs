@@ -52,7 +52,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(any(test, loom))]
+#[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
 mod cut;

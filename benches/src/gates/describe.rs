@@ -11,21 +11,21 @@ use std::sync::Arc;
 
 /// A descriptor of one line.
 #[derive(Debug)]
-struct Folio {
+pub(super) struct Folio {
     _body: [u8; 40],
 }
 
-descriptors! { set Mm { Folio = 1 } }
+descriptors! { pub(super) set Mm { Folio = 1 } }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     kinds: Kinds,
-    tree: Tree<Ram>,
+    pub(super) tree: Tree<Ram>,
 }
 
 /// A home that counts what clearing the words costs.
 #[derive(Clone, Debug)]
-struct Ram(Arc<State>);
+pub(super) struct Ram(pub(super) Arc<State>);
 
 thread_local! {
     static CLEARED: Cell<Counts> = Cell::default();
@@ -55,13 +55,13 @@ fn counted<R>(operate: impl FnOnce() -> R) -> (R, Counts) {
     (result, counts)
 }
 
-fn ram() -> Ram {
+pub(super) fn ram() -> Ram {
     let kinds = Kinds::new();
     Mm::register(&kinds).expect("one kind");
     Ram(Arc::new(State { kinds, tree: Tree::new() }))
 }
 
-fn fresh(ram: &Ram) -> Fresh<Ram, Folio> {
+pub(super) fn fresh(ram: &Ram) -> Fresh<Ram, Folio> {
     Fresh::new(ram.clone(), OwnerId::RESOURCE, Folio { _body: [0; 40] })
         .unwrap_or_else(|_| panic!("no memory for {}", Folio::NAME))
 }

@@ -27,6 +27,7 @@ mod count;
 mod describe;
 mod floor;
 mod group;
+mod lookup;
 mod reporting;
 mod rows;
 mod samples;

@@ -7,6 +7,7 @@
 use super::count::Counted;
 use super::describe;
 use super::group::Group;
+use super::lookup;
 use super::reporting;
 use super::typed;
 
@@ -159,6 +160,14 @@ const CHURN: &str = "8 GiB of 4 KiB, bare, filled to 75 %, warmed up by 200,000 
 
 const TYPED: &str = "8 GiB of 4 KiB, order 0, thread-local hand, no outer pin, warmed up by 25,000";
 const READ: &str = "one block of order 0 in 8 GiB, by its address, warmed up by 50,000";
+const HOT_TREE: &str = "1,024 typed blocks of order 0 side by side, hot, at random";
+const CLUSTERED: &str =
+    "10^6 blocks of 4 KiB to 1 GiB in 64 zones, inserted at random; cold, at random";
+const PEERS: &str = if cfg!(feature = "peers") {
+    "clustered ranges, cold; RwLock<BTreeMap>, rangemap, crossbeam-skiplist, congee"
+} else {
+    "clustered ranges, cold; RwLock<BTreeMap> alone, without the feature peers"
+};
 
 /// Returns every row, in the order of the design.
 pub fn rows() -> Vec<Row> {
@@ -272,28 +281,55 @@ const DESCRIPTORS: &[Row] = &[
     Row::new("typed pair, 64-byte descriptor: every free remote", 6.5, Unit::R)
         .own(typed::remote)
         .setup("as the others; two threads swap batches of 256 and free them"),
-    Row::new("peek under an outer pin", 0.8, Unit::R).own(typed::peek_pinned).setup(READ),
-    Row::new("peek with its own pin", 1.7, Unit::R).own(typed::peek_unpinned).setup(READ),
-    Row::new("get and put", 2.5, Unit::R).own(typed::get_put).setup(READ),
-    Row::new("lock and unlock", 2.5, Unit::R).own(typed::lock_unlock).setup(READ),
+    Row::new("peek through a zone, outer pin", 0.8, Unit::R).own(typed::peek_pinned).setup(READ),
+    Row::new("peek through a zone, own pin", 1.7, Unit::R).own(typed::peek_unpinned).setup(READ),
+    Row::new("get and put through a zone", 2.5, Unit::R).own(typed::get_put).setup(READ),
+    Row::new("lock and unlock through a zone", 2.5, Unit::R).own(typed::lock_unlock).setup(READ),
+    Row::new("peek under an outer pin", 0.8, Unit::R).own(lookup::peek).setup(HOT_TREE),
+    Row::new("peek with its own pin", 1.7, Unit::R).own(lookup::pinned_peek).setup(HOT_TREE),
+    Row::new("get and put", 2.5, Unit::R).own(lookup::get_put).setup(HOT_TREE),
+    Row::new("lock and unlock", 2.5, Unit::R).own(lookup::lock_unlock).setup(HOT_TREE),
 ];
 
 const LOOKUP: &[Row] = &[
-    Row::new("publish and clear in a dense section, orders 0..=36, the most", 3.0, Unit::R),
+    Row::new("publish and clear in a dense section, orders 0..=36, the most", 3.0, Unit::R)
+        .own(lookup::publish_clear)
+        .setup("raw words: clearing is a swap of the first; nodes there; 20,000 pairs an order"),
     Row::new(
         "find, 1 Mi clustered blocks, dependent, huge-page slab, to a flat array",
         1.0,
         Unit::Times,
-    ),
-    Row::new("find, 1 Mi clustered blocks, dependent, to a flat array", 1.1, Unit::Times),
-    Row::new("find, 1 Mi clustered blocks, single independent, to a flat array", 8.0, Unit::Times),
-    Row::new("find_many, 1 Mi clustered blocks, to a flat array", 4.0, Unit::Times),
-    Row::new("find, dependent, the best peer's time to ours", 2.0, Unit::Times).at_least(),
-    Row::new("find, 1 Mi scattered ranges, to a static SIMD tree", 0.8, Unit::Times),
-    Row::new("bytes per range, compressed, clustered", 20.0, Unit::Bytes),
-    Row::new("bytes per range, compressed, scattered", 28.0, Unit::Bytes),
-    Row::new("dense sections, of broken 4 KiB memory", 0.25, Unit::Percent),
-    Row::new("reader beside a writer that never pauses, to quiet", 2.0, Unit::Times),
+    )
+    .own(lookup::dependent_huge)
+    .setup(CLUSTERED),
+    Row::new("find, 1 Mi clustered blocks, dependent, to a flat array", 1.1, Unit::Times)
+        .own(lookup::dependent)
+        .setup(CLUSTERED),
+    Row::new("find, 1 Mi clustered blocks, single independent, to a flat array", 8.0, Unit::Times)
+        .own(lookup::independent)
+        .setup(CLUSTERED),
+    Row::new("find_many, 1 Mi clustered blocks, to a flat array", 4.0, Unit::Times)
+        .own(lookup::many)
+        .setup(CLUSTERED),
+    Row::new("find, dependent, the best peer's time to ours", 2.0, Unit::Times)
+        .at_least()
+        .own(lookup::best_peer)
+        .setup(PEERS),
+    Row::new("find, 1 Mi scattered ranges, to a static SIMD tree", 0.8, Unit::Times)
+        .own(lookup::scattered_to_tree)
+        .setup("10^6 ranges inserted at random, huge pages for both, dependent, 64-byte nodes"),
+    Row::new("bytes per range, compressed, clustered", 20.0, Unit::Bytes)
+        .own(lookup::bytes_clustered)
+        .setup("nodes in use after 10^6 insertions at random"),
+    Row::new("bytes per range, compressed, scattered", 28.0, Unit::Bytes)
+        .own(lookup::bytes_scattered)
+        .setup("nodes in use after 10^6 insertions at random"),
+    Row::new("dense sections, of broken 4 KiB memory", 0.25, Unit::Percent)
+        .own(lookup::dense_bytes)
+        .setup("4 GiB of 4 KiB, one granule of every 64 published; all tables and nodes"),
+    Row::new("reader beside a writer that never pauses, to quiet", 2.0, Unit::Times)
+        .own(lookup::beside_writer)
+        .setup("clustered ranges, single independent; the writer removes and inserts at random"),
 ];
 
 const ALONE: &str =

@@ -34,6 +34,7 @@ use super::word::Word;
 use super::{Addresses, Value};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
+use memdesc::ORDERS_PER_LEVEL;
 
 /// Memory is out.
 #[derive(Debug)]
@@ -259,7 +260,10 @@ impl<V: Value> Edit<'_, V> {
         range: Addresses,
         gone: &mut u64,
     ) -> Result<(), NoMemory> {
-        let within = slot_around(draft.base | u64::from(slot) << (6 * node.level), node.level);
+        let within = slot_around(
+            draft.base | u64::from(slot) << (ORDERS_PER_LEVEL * node.level),
+            node.level,
+        );
         let Some(part) = range.intersection(within) else { return Ok(()) };
         match self.slot(node.item(draft.base, slot), node.level, part, Way::Copy)? {
             None => {
@@ -435,5 +439,5 @@ fn clipped(item: Item, clip: Addresses) -> Option<Item> {
 }
 
 fn slot_end(base: u64, slot: u32, level: u32) -> u64 {
-    base | u64::from(slot) << (6 * level) | slot_mask(level)
+    base | u64::from(slot) << (ORDERS_PER_LEVEL * level) | slot_mask(level)
 }

@@ -9,8 +9,9 @@
 //! found whatever is changed beside it, and *nothing* is no retry away from the
 //! truth.
 
-use super::node::Item;
-use super::{Addresses, Ranges, Value, walk};
+use super::node::{Item, Step, View, slot_mask};
+use super::word::Word;
+use super::{Addresses, Ranges, Value};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -69,6 +70,139 @@ impl<V: Value> Ranges<V> {
     /// No RMW, nothing written.
     #[inline]
     pub fn find<'a>(&'a self, at: u64, guard: &'a Guard) -> Option<Found<'a, V>> {
-        walk::at(self.root(guard), at).map(Found::of)
+        descend(self.root(guard), at).map(Found::of)
     }
+
+    /// What each of many addresses names: `each` is called with the number of
+    /// the address and what was found, in order.
+    ///
+    /// Up to 32 look-ups go down side by side, a level at a time, and each asks
+    /// for its next node early: where nodes are not in the cache, their misses
+    /// overlap.
+    ///
+    /// ```
+    /// # use potad_lookup::{Addresses, Payload, Ranges};
+    /// let map = Ranges::new();
+    /// map.insert(Addresses::new(10, 19)?, Payload::from(1))?;
+    /// let guard = memdesc::pin();
+    /// let mut hits = 0;
+    /// map.find_many(&[3, 12, 19, 20], &guard, |_, found| hits += u32::from(found.is_some()));
+    /// assert_eq!(hits, 2);
+    /// # Ok::<(), potad_lookup::RangesError>(())
+    /// ```
+    #[inline]
+    pub fn find_many<'a>(
+        &'a self,
+        at: &[u64],
+        guard: &'a Guard,
+        mut each: impl FnMut(usize, Option<Found<'a, V>>),
+    ) {
+        let root = self.root(guard);
+        for (group, at) in at.chunks(LANES).enumerate() {
+            let mut found = [None; LANES];
+            descend_many(root, at, &mut found);
+            for (lane, item) in found[..at.len()].iter().enumerate() {
+                each(group * LANES + lane, item.map(Found::of));
+            }
+        }
+    }
+}
+
+/// Look-ups that go side by side.
+const LANES: usize = 32;
+
+/// The piece that holds an address.
+#[inline]
+pub(super) fn descend(root: Option<View<'_>>, at: u64) -> Option<Item> {
+    let root = root?;
+    // A node is 64 bits to be counted at each level: worth an instruction that
+    // not every processor has.
+    #[cfg(all(target_arch = "x86_64", feature = "std", not(loom), not(miri)))]
+    if std::arch::is_x86_feature_detected!("popcnt") {
+        // SAFETY: the processor has it.
+        return unsafe { descend_counting(root, at) };
+    }
+    descend_from(root, at)
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std", not(loom), not(miri)))]
+#[target_feature(enable = "popcnt")]
+fn descend_counting(root: View<'_>, at: u64) -> Option<Item> {
+    descend_from(root, at)
+}
+
+#[inline(always)]
+fn descend_from(root: View<'_>, at: u64) -> Option<Item> {
+    if at & !slot_mask(root.level + 1) != 0 {
+        return None;
+    }
+    let mut node = root;
+    loop {
+        match node.step(at) {
+            Step::Nothing => return None,
+            Step::Value(item) => return Some(item),
+            Step::Down(link) => node = node.child(link),
+        }
+    }
+}
+
+/// The pieces that hold up to 32 addresses.
+fn descend_many(root: Option<View<'_>>, at: &[u64], found: &mut [Option<Item>; LANES]) {
+    let Some(root) = root else { return };
+    #[cfg(all(target_arch = "x86_64", feature = "std", not(loom), not(miri)))]
+    if std::arch::is_x86_feature_detected!("popcnt") {
+        // SAFETY: the processor has it.
+        return unsafe { descend_many_counting(root, at, found) };
+    }
+    descend_many_from(root, at, found);
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std", not(loom), not(miri)))]
+#[target_feature(enable = "popcnt")]
+fn descend_many_counting(root: View<'_>, at: &[u64], found: &mut [Option<Item>; LANES]) {
+    descend_many_from(root, at, found);
+}
+
+#[inline(always)]
+fn descend_many_from(root: View<'_>, at: &[u64], found: &mut [Option<Item>; LANES]) {
+    // Bit `lane`: still on its way, at the link.
+    let mut going = 0u32;
+    let mut links = [root.link(); LANES];
+    let outside = !slot_mask(root.level + 1);
+    for (lane, &at) in at.iter().take(LANES).enumerate() {
+        going |= u32::from(at & outside == 0) << lane;
+    }
+    while going != 0 {
+        let mut left = going;
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
+            left &= left - 1;
+            match root.reached(links[lane]).step(at[lane]) {
+                Step::Nothing => going &= !(1 << lane),
+                Step::Value(item) => {
+                    found[lane] = Some(item);
+                    going &= !(1 << lane);
+                }
+                Step::Down(link) => {
+                    prefetch(link);
+                    links[lane] = link;
+                }
+            }
+        }
+    }
+}
+
+/// Asks for the first two lines of a node: most are no longer.
+#[inline(always)]
+fn prefetch(link: Word) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let first = link.node().cast_const().cast::<i8>();
+        // SAFETY: a hint; it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first) };
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64)) };
+    }
+    let _ = link;
 }

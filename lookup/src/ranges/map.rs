@@ -1,6 +1,7 @@
 //! The map itself: what it is made of, and how it is changed.
 
 use super::edit::{Edit, NoMemory, Old, Way, top_of};
+use super::find::descend;
 use super::node::{Item, TOP, View, publishing};
 use super::retire::{Retired, give_all_back, retire_all};
 use super::slab::{Pages, Returned, Slab};
@@ -150,7 +151,7 @@ impl<V: Value> Ranges<V> {
     pub fn remove_at(&self, at: u64) -> Result<Option<Addresses>, RangesError> {
         let mut writer = self.writer();
         let root = self.root_view();
-        let Some(found) = walk::at(root, at) else { return Ok(None) };
+        let Some(found) = descend(root, at) else { return Ok(None) };
         let range = walk::whole(root, found).at;
         self.change_locked(&mut writer, range, None)?;
         self.unlock(writer);

@@ -155,6 +155,15 @@ pub(super) struct Item {
     pub(super) word: Word,
 }
 
+/// Where one step of a look-up leads.
+pub(super) enum Step {
+    Nothing,
+    /// The piece that holds the address.
+    Value(Item),
+    /// A link.
+    Down(Word),
+}
+
 /// A node that can be read.
 ///
 /// # Invariants
@@ -176,7 +185,7 @@ impl<'a> View<'a> {
     /// # Safety
     ///
     /// - `link` is none, or a link to a node that is live as the invariant says.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn follow(link: Word) -> Option<Self> {
         let at = NonNull::new(link.node())?;
         // SAFETY: live, and begins with a head.
@@ -193,13 +202,20 @@ impl<'a> View<'a> {
     }
 
     /// The node below a link of this node.
-    #[inline]
+    #[inline(always)]
     pub(super) fn child(self, link: Word) -> Self {
         debug_assert!(!link.is_value() && link.level() < self.level);
-        // SAFETY: what a readable node links to is readable for as long: it
-        // was linked after the guard was pinned, or is linked under the lock.
-        let child = unsafe { Self::follow(link) };
-        child.expect("links in nodes are not null")
+        self.reached(link)
+    }
+
+    /// The node of a link that was reached from this node, or its own.
+    #[inline(always)]
+    pub(super) fn reached(self, link: Word) -> Self {
+        // SAFETY: what was reached from a readable node is readable for as
+        // long: it was linked after the guard was pinned, or is linked under
+        // the lock.
+        let node = unsafe { Self::follow(link) };
+        node.expect("links in nodes are not null")
     }
 
     /// # Safety
@@ -222,7 +238,7 @@ impl<'a> View<'a> {
     }
 
     /// The word of an occupied slot, and its place if it is a lone pair.
-    #[inline]
+    #[inline(always)]
     pub(super) fn entry(self, slot: u32) -> Option<(Word, Option<u64>)> {
         if !self.bits.has(slot) {
             return None;
@@ -242,12 +258,41 @@ impl<'a> View<'a> {
         Some((word, Some(place.0.addr() as u64)))
     }
 
+    /// One step of a look-up; `at` is one of the node's addresses.
+    #[inline(always)]
+    pub(super) fn step(self, at: u64) -> Step {
+        let slot = slot_of(at, self.level);
+        let Some((word, place)) = self.entry(slot) else { return Step::Nothing };
+        let within = slot_around(at, self.level);
+        let Some(place) = place else {
+            if !word.is_value() {
+                return Step::Down(word);
+            }
+            let (first, last) = (self.bits.run_first(slot), self.bits.run_last(slot));
+            let from = |slots: u32| u64::from(slots) << (ORDERS_PER_LEVEL * self.level);
+            let first = within.first() - from(slot - first);
+            return Step::Value(Item {
+                at: Addresses::known(first, within.last() + from(last - slot)),
+                word,
+            });
+        };
+        let lone = lone_at(within.first(), word, place);
+        if !lone.contains(at) {
+            return Step::Nothing;
+        }
+        match word.is_value() {
+            true => Step::Value(Item { at: lone, word }),
+            false => Step::Down(word),
+        }
+    }
+
     /// What a slot holds; of a run over several slots, this slot's part.
     /// `base` is the node's first address.
     #[inline]
     pub(super) fn item(self, base: u64, slot: u32) -> Option<Item> {
         let (word, place) = self.entry(slot)?;
-        let within = slot_around(base | u64::from(slot) << (6 * self.level), self.level);
+        let within =
+            slot_around(base | u64::from(slot) << (ORDERS_PER_LEVEL * self.level), self.level);
         let Some(place) = place else { return Some(Item { at: within, word }) };
         Some(Item { at: lone_at(within.first(), word, place), word })
     }
@@ -260,7 +305,7 @@ impl<'a> View<'a> {
         if first == last {
             return Some(item);
         }
-        let start = |slot: u32| base | u64::from(slot) << (6 * self.level);
+        let start = |slot: u32| base | u64::from(slot) << (ORDERS_PER_LEVEL * self.level);
         let at = Addresses::known(start(first), start(last) | slot_mask(self.level));
         Some(Item { at, ..item })
     }
@@ -375,7 +420,7 @@ impl Draft {
             return None;
         }
         let (first, word) = (self.bits.heads.trailing_zeros(), self.words[0]);
-        let start = |slot: u32| self.base | u64::from(slot) << (6 * self.level);
+        let start = |slot: u32| self.base | u64::from(slot) << (ORDERS_PER_LEVEL * self.level);
         let at = match self.bits.is_lone(first) {
             true => lone_at(start(first), word, self.words[1].0.addr() as u64),
             false => Addresses::known(

@@ -8,33 +8,11 @@
 //! step that has begun in a node that was replaced meanwhile ends in what was
 //! there when it began.
 
-use super::find::Found;
+use super::find::{Found, descend};
 use super::node::{Item, View, slot_mask, slot_of};
 use super::{Addresses, Ranges, Value};
 use core::fmt;
 use memdesc::Guard;
-
-/// What holds an address.
-#[inline]
-pub(super) fn at(root: Option<View<'_>>, at: u64) -> Option<Item> {
-    let mut node = root?;
-    let mut base = 0;
-    if at & !slot_mask(node.level + 1) != 0 {
-        return None;
-    }
-    loop {
-        let slot = slot_of(at, node.level);
-        let item = node.item(base, slot)?;
-        if !item.at.contains(at) {
-            return None;
-        }
-        if item.word.is_value() {
-            return node.whole_item(base, slot);
-        }
-        base = item.at.first();
-        node = node.child(item.word);
-    }
-}
 
 /// The first piece that ends at `from` or after it.
 pub(super) fn next(root: Option<View<'_>>, from: u64) -> Option<Item> {
@@ -159,7 +137,7 @@ impl<V: Value> Ranges<V> {
     /// ```
     pub fn range_at<'a>(&'a self, at: u64, guard: &'a Guard) -> Option<Found<'a, V>> {
         let root = self.root(guard);
-        let piece = self::at(root, at)?;
+        let piece = descend(root, at)?;
         Some(Found::of(whole(root, piece)))
     }
 
