@@ -33,8 +33,9 @@
 //! | `std`     | default: a driver's panic is contained, the worker            |
 //! | `madvise` | `backend::Madvise`: private anonymous memory                  |
 //! | `memfd`   | `backend::Memfd`: holes in a memfd or a file                  |
+//! | `virtqueue` | both ends of a virtqueue: `backend::VirtDriver`, `VirtDevice` |
 //!
-//! Without the last two no system call is made but for the worker's sleep.
+//! Without the last three no system call is made but for the worker's sleep.
 //!
 //! # Example
 //!
