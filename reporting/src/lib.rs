@@ -90,7 +90,7 @@ pub use policy::{MAX_BATCH, NEVER, Policy, Rule};
 pub use range::{ByteRange, Outcome, Range, Ticket};
 pub use reporter::{Next, Pulled, PulledEnd, Reporter, State};
 pub use source::{Age, Cursor, IsolatedBlock, Progress, ReportSource, Want};
-pub use stats::{Stats, Tally};
+pub use stats::{Histogram, Stats, Tally};
 #[cfg(all(feature = "std", not(loom)))]
 pub use worker::Worker;
 pub use zone::{ZoneBlock, ZoneSource};
