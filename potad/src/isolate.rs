@@ -35,6 +35,9 @@ const STEPS: usize = 256;
 /// Blocks of one call that cost no heap.
 const INLINE: usize = 32;
 
+/// Words that [`Zone::free_granules`] looks at, of each level.
+const WORDS: usize = 1 << 16;
+
 /// The cursor of a pass that has ended.
 const END: Granule = Granule(u64::MAX);
 
@@ -195,6 +198,20 @@ impl Zone {
             free = free.saturating_add(block.order().granules());
         }
         free.min(most)
+    }
+
+    /// About how many granules are free and in no hand: what the words say while
+    /// they are read, found by the summaries. Counts no further than 65,536
+    /// words that have something free, and takes the rest to be as the ones it
+    /// saw.
+    pub fn free_granules(&self) -> u64 {
+        self.state().stock.forest.free_granules(WORDS).min(self.granules())
+    }
+
+    /// Whether the host has taken all of the block's memory back. A hint, unless
+    /// the block is the caller's.
+    pub fn is_reported(&self, block: Block) -> bool {
+        self.state().stock.reported.get().is_some_and(|known| known.is_reported(block))
     }
 
     /// Granules whose memory the host has taken back and that are free still.

@@ -125,7 +125,6 @@ impl Reported {
 
     /// Whether every report granule of the block is reported; a block smaller
     /// than one is if its report granule is.
-    #[cfg(any(test, loom))]
     pub(crate) fn is_reported(&self, block: Block) -> bool {
         self.pieces(block).all(|(word, mask)| self.reported(word) & mask == mask)
     }

@@ -155,3 +155,123 @@ fn reporters_race_allocations_and_lose_nothing() {
     assert_eq!(ram.free_blocks().len(), 1);
     assert_eq!(ram.stats().isolated, 0);
 }
+
+#[test]
+fn free_granules_are_counted_where_they_lie() {
+    let ram = ram(1 << 14);
+    assert_eq!(ram.free_granules(), 1 << 14);
+    let mut hand = ram.hand();
+    let pages: Vec<_> = (0..100).map(|_| hand.alloc_bare(order(0)).unwrap()).collect();
+    hand.flush();
+    assert_eq!(ram.free_granules(), (1 << 14) - 100);
+    let huge = hand.alloc_bare(order(9)).unwrap();
+    assert_eq!(ram.free_granules(), (1 << 14) - 612);
+    pages.into_iter().chain([huge]).for_each(|block| hand.free_bare(block).unwrap());
+    hand.flush();
+    assert_eq!((ram.free_granules(), ram.free_granules_up_to(100)), (1 << 14, 100));
+}
+
+/// One flat table of report granules beside the zone: random allocations, frees,
+/// splits and reports, and after each step every granule's bits are those of the
+/// table.
+#[test]
+fn a_shadow_of_every_report_granule_agrees_with_the_bits() {
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Shadow {
+        New,
+        Reported,
+        Zeroed,
+    }
+    const GRANULES: u64 = 1 << 12;
+    let mut known_zero = 0;
+    for report in [0u32, 3, 6, 9] {
+        let ram = ram(GRANULES);
+        ram.attach_reporter(order(report)).unwrap();
+        let mut shadow = vec![Shadow::New; (GRANULES >> report) as usize];
+        let mut live: Vec<potad::BareBlock> = Vec::new();
+        let mut seed = u64::from(report) + 1;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let pieces = |block: potad::memdesc::Block| {
+            (block.base().0 >> report) as usize..=(block.last().0 >> report) as usize
+        };
+        let mut cursor = Granule(0);
+        let mut told = 0;
+        for step in 0..3_000 {
+            match random(8) {
+                // A shared allocation says what it knew, and then nobody knows.
+                0 | 1 => {
+                    let asked = order([0, 1, 3, 4, 6, 7, 9][random(7) as usize]);
+                    let free = ram.stats().free;
+                    if let Ok((block, content)) = ram.alloc_bare_telling(asked) {
+                        let mine = pieces(block.block());
+                        let all_zero = shadow[mine.clone()].iter().all(|s| *s == Shadow::Zeroed);
+                        // What came through a hand may have been forgotten.
+                        let says_zero = content == potad::Content::Zero;
+                        assert!(all_zero || !says_zero, "step {step}: {block:?} of {free} free");
+                        known_zero += u64::from(says_zero);
+                        shadow[mine].fill(Shadow::New);
+                        live.push(block);
+                    }
+                }
+                2 | 3 if !live.is_empty() => {
+                    let at = random(live.len() as u64) as usize;
+                    ram.free_bare(live.swap_remove(at)).unwrap();
+                    // Past this thread's hand, so that all is in the forest.
+                    ram.free_blocks();
+                }
+                4 if !live.is_empty() => {
+                    let at = random(live.len() as u64) as usize;
+                    let block = live.swap_remove(at);
+                    if block.order().get() > 0 {
+                        let (lower, upper) = ram.split_bare(block).unwrap();
+                        live.extend([lower, upper]);
+                    } else {
+                        live.push(block);
+                    }
+                }
+                _ => {
+                    let wanted = any(report, report + random(4) as u32);
+                    let says = [HostSays::Nothing, HostSays::Reported, HostSays::Zeroed];
+                    let says = says[random(3) as usize];
+                    match ram.isolate(&mut cursor, &wanted) {
+                        None => cursor = Granule(0),
+                        Some(isolated) => {
+                            let block = isolated.block();
+                            assert!(!live.iter().any(|live| live.block().overlaps(block)));
+                            for piece in pieces(block) {
+                                assert_eq!(shadow[piece], Shadow::New, "step {step}: twice");
+                                shadow[piece] = match says {
+                                    HostSays::Nothing => Shadow::New,
+                                    HostSays::Reported => Shadow::Reported,
+                                    HostSays::Zeroed => Shadow::Zeroed,
+                                };
+                            }
+                            told += 1;
+                            ram.put_back(isolated, says).unwrap();
+                        }
+                    }
+                }
+            }
+            for (piece, shadow) in (0u64..).zip(&shadow) {
+                let base = Granule(piece << report);
+                let block = potad::memdesc::Block::new(base, order(report)).unwrap();
+                let reported = ram.is_reported(block);
+                assert_eq!(
+                    reported,
+                    *shadow != Shadow::New,
+                    "order {report} step {step} {block:?}"
+                );
+            }
+            let reported = shadow.iter().filter(|shadow| **shadow != Shadow::New).count() as u64;
+            assert_eq!(ram.reported_granules(), reported << report);
+        }
+        assert!(told > 20, "order {report}: {told} reports");
+        live.into_iter().for_each(|block| ram.free_bare(block).unwrap());
+        assert_eq!(ram.validate(), Ok(GRANULES));
+        assert_eq!(ram.free_blocks().len(), 1, "bits or not, buddies merge");
+    }
+    assert!(known_zero > 0, "somebody was spared the zeroing");
+}

@@ -174,6 +174,10 @@ impl<'a, S: ReportSource> Batch<'a, S> {
         (calls, Ok(()))
     }
 
+    pub(crate) fn range_bytes(&self) -> impl Iterator<Item = u64> {
+        self.ranges.iter().map(|range| range.at.bytes())
+    }
+
     pub(crate) fn range_count(&self) -> usize {
         self.ranges.len()
     }

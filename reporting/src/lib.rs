@@ -33,8 +33,9 @@
 //! | `std`     | default: a driver's panic is contained, the worker            |
 //! | `madvise` | `backend::Madvise`: private anonymous memory                  |
 //! | `memfd`   | `backend::Memfd`: holes in a memfd or a file                  |
+//! | `virtqueue` | both ends of a virtqueue: `backend::VirtDriver`, `VirtDevice` |
 //!
-//! Without the last two no system call is made but for the worker's sleep.
+//! Without the last three no system call is made but for the worker's sleep.
 //!
 //! # Example
 //!
@@ -89,7 +90,7 @@ pub use policy::{MAX_BATCH, NEVER, Policy, Rule};
 pub use range::{ByteRange, Outcome, Range, Ticket};
 pub use reporter::{Next, Pulled, PulledEnd, Reporter, State};
 pub use source::{Age, Cursor, IsolatedBlock, Progress, ReportSource, Want};
-pub use stats::{Stats, Tally};
+pub use stats::{Histogram, Stats, Tally};
 #[cfg(all(feature = "std", not(loom)))]
 pub use worker::Worker;
 pub use zone::{ZoneBlock, ZoneSource};

@@ -120,6 +120,12 @@ pub trait ReportSource {
     /// find nothing, and is believed.
     fn dirty_bytes(&self) -> u64;
 
+    /// Bytes that were reported and then taken again, since the beginning: the
+    /// price of reporting too early. 0 from a source that does not count them.
+    fn refaulted_bytes(&self) -> u64 {
+        0
+    }
+
     /// Bytes in one granule: block bytes are `granule_bytes << order`. Not 0.
     fn granule_bytes(&self) -> u64;
 }
@@ -149,6 +155,10 @@ macro_rules! forward {
 
             fn dirty_bytes(&self) -> u64 {
                 S::dirty_bytes(self)
+            }
+
+            fn refaulted_bytes(&self) -> u64 {
+                S::refaulted_bytes(self)
             }
 
             fn granule_bytes(&self) -> u64 {

@@ -29,6 +29,57 @@ impl Tally {
     }
 }
 
+/// How often a number was of which size: by powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    counts: [u32; Self::BUCKETS],
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: [0; Self::BUCKETS] }
+    }
+}
+
+impl Histogram {
+    /// Buckets: the last has everything from 2^47 on.
+    pub const BUCKETS: usize = 48;
+
+    pub(crate) fn add(&mut self, value: u64) {
+        // 0 and 1 share the first.
+        let bucket = (value.max(1).ilog2() as usize).min(Self::BUCKETS - 1);
+        self.counts[bucket] = self.counts[bucket].saturating_add(1);
+    }
+
+    /// How many numbers were in `2^n .. 2^(n + 1)`, for each `n`; 0 counts as 1.
+    pub fn counts(&self) -> &[u32; Self::BUCKETS] {
+        &self.counts
+    }
+
+    /// How many numbers there were.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    /// The power of two under which at least `percent` of all numbers lie;
+    /// `None` without numbers.
+    ///
+    /// ```
+    /// use potad_reporting::Histogram;
+    ///
+    /// assert_eq!(Histogram::default().below(50), None);
+    /// ```
+    pub fn below(&self, percent: u32) -> Option<u64> {
+        let wanted = (self.total() * u64::from(percent.min(100))).div_ceil(100).max(1);
+        let mut so_far = 0;
+        let bucket = self.counts.iter().position(|&count| {
+            so_far += u64::from(count);
+            so_far >= wanted
+        })?;
+        Some(2 << bucket)
+    }
+}
+
 /// The counts of one reporter since it was made.
 ///
 /// `isolated` is the sum of all outcomes but `Posted`, plus what is in flight or
@@ -70,6 +121,20 @@ pub struct Stats {
     pub panics: u64,
     /// Answers of the driver that cannot be.
     pub lies: u64,
+    /// Bytes that were reported and taken again, as the source counts them.
+    pub refaulted: u64,
+    /// Of those, what was taken again before the pass after the one that
+    /// reported it, at most: reported too early. Policies are tuned by it.
+    pub premature: u64,
+    /// Lengths of the ranges.
+    pub range_bytes: Histogram,
+    /// Times of isolating a batch; empty without
+    /// [`with_stopwatch`](crate::Reporter::with_stopwatch).
+    pub isolate_ns: Histogram,
+    /// Times of the driver for a batch; likewise.
+    pub report_ns: Histogram,
+    /// What was reported when the running pass began.
+    pub(crate) reported_then: u64,
     /// The last thing that went wrong.
     pub last_fault: Option<Fault>,
 }
@@ -84,6 +149,15 @@ impl Stats {
     pub fn reported_bytes(&self) -> u64 {
         let plain = self.outcome(Outcome::Reported).bytes;
         plain.saturating_add(self.outcome(Outcome::ReportedZeroed).bytes)
+    }
+
+    /// A pass begins, with so much taken again so far.
+    pub(crate) fn begin_pass(&mut self, refaulted: u64) {
+        let again = refaulted.saturating_sub(self.refaulted);
+        let reported = self.reported_bytes();
+        let fresh = reported.saturating_sub(self.reported_then);
+        self.premature = self.premature.saturating_add(again.min(fresh));
+        (self.refaulted, self.reported_then) = (refaulted.max(self.refaulted), reported);
     }
 
     pub(crate) fn count(&mut self, outcome: Outcome, bytes: u64) {
@@ -140,6 +214,13 @@ impl fmt::Display for Stats {
             self.panics,
             self.lies
         )?;
+        write!(f, "; taken again: {}, {} too early", Human(self.refaulted), Human(self.premature))?;
+        let times = [("isolate", &self.isolate_ns), ("report", &self.report_ns)];
+        for (name, histogram) in times {
+            if let (Some(half), Some(most)) = (histogram.below(50), histogram.below(99)) {
+                write!(f, "; {name} < {half} ns by half, < {most} by 99 %")?;
+            }
+        }
         if let Some(fault) = self.last_fault {
             write!(f, "; last fault: {fault}")?;
         }
@@ -163,6 +244,33 @@ mod tests {
         ] {
             assert_eq!(Human(bytes).to_string(), text);
         }
+    }
+
+    #[test]
+    fn histograms_count_by_powers_of_two() {
+        let mut histogram = Histogram::default();
+        for value in [0, 1, 2, 3, 4, 1000, u64::MAX] {
+            histogram.add(value);
+        }
+        assert_eq!(histogram.counts()[..3], [2, 2, 1]);
+        assert_eq!((histogram.counts()[9], histogram.counts()[47]), (1, 1));
+        assert_eq!(histogram.total(), 7);
+        assert_eq!(
+            (histogram.below(25), histogram.below(50), histogram.below(75)),
+            (Some(2), Some(4), Some(1024))
+        );
+    }
+
+    #[test]
+    fn what_is_taken_again_before_the_next_pass_was_reported_too_early() {
+        let mut stats = Stats::default();
+        stats.begin_pass(0);
+        stats.count(Outcome::Reported, 100);
+        stats.begin_pass(30);
+        assert_eq!((stats.refaulted, stats.premature), (30, 30));
+        // Nothing was reported since: it was not too early.
+        stats.begin_pass(70);
+        assert_eq!((stats.refaulted, stats.premature), (70, 30));
     }
 
     #[test]

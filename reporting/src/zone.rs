@@ -7,6 +7,7 @@ use crate::range::{ByteRange, Outcome};
 use crate::source::{Age, Cursor, IsolatedBlock, Progress, ReportSource, Want};
 use memdesc::{Granule, Order};
 use potad::{HostSays, Isolated, Wanted, Zone};
+use smallvec::SmallVec;
 
 /// The cursor of a zone's pass that has ended.
 const END: Granule = Granule(u64::MAX);
@@ -40,6 +41,99 @@ impl ZoneSource {
     pub fn attach(zone: Zone, granule: Order) -> Result<Self, potad::Error> {
         zone.attach_reporter(granule)?;
         Ok(Self { zone })
+    }
+
+    /// As [`attach`](Self::attach), for memory that nobody has touched yet (a
+    /// fresh mapping, a sparse file): it is not there, so it is known as reported
+    /// and zeroed from the start, and nothing is reported that was never used.
+    ///
+    /// ```
+    /// use potad::{Content, Potad, Resource, memdesc::Order};
+    /// use potad_reporting::backend::Recording;
+    /// use potad_reporting::{Policy, Reporter, State, ZoneSource};
+    ///
+    /// let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..64 << 20))?;
+    /// let source = ZoneSource::attach_absent(ram.clone(), Order::new(4)?)?;
+    /// let (page, content) = ram.alloc_bare_telling(Order::ZERO)?;
+    /// assert_eq!(content, Content::Zero);
+    /// ram.free_bare(page)?;
+    /// let mut reporter = Reporter::new(&source, Recording::new(), Policy::eager())?;
+    /// while reporter.step(0).state == State::Active {}
+    /// // Only what was used around the page.
+    /// assert!(reporter.stats().reported_bytes() <= 64 << 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach_absent(zone: Zone, granule: Order) -> Result<Self, potad::Error> {
+        let source = Self::attach(zone, granule)?;
+        for span in source.zone.spans() {
+            Self::note_absent(&source.zone, span.first, span.last);
+        }
+        Ok(source)
+    }
+
+    /// Notes that what is free of units `first..=last` is not there and reads as
+    /// zeros: memory just added, that nobody has touched yet. (A free block that
+    /// reaches past the range is left as it is.)
+    pub fn note_absent(zone: &Zone, first: u64, last: u64) {
+        let (Ok(mut cursor), Ok(last)) = (zone.granule_at(first), zone.granule_at(last)) else {
+            return;
+        };
+        let granule = zone.report_order().unwrap_or(Order::ZERO);
+        let wanted = Wanted { min_order: granule, max_order: Order::MAX, seen_before: false };
+        let mut blocks: SmallVec<[Isolated; 32]> = SmallVec::new();
+        while cursor <= last {
+            let out = &mut |isolated| blocks.push(isolated);
+            zone.isolate_many(&mut cursor, &wanted, 32, u64::MAX, out);
+            let said = blocks.drain(..).map(|isolated| {
+                let is_inside = isolated.block().last() <= last;
+                (isolated, if is_inside { HostSays::Zeroed } else { HostSays::Nothing })
+            });
+            zone.put_back_many(said);
+        }
+    }
+
+    /// The free ranges of at least `min` granules (a power of two) in address
+    /// order, adjacent ones joined, each with whether the host has taken all of
+    /// it back: what a snapshot or a migration may leave out.
+    ///
+    /// True for one moment of the call: what is free may be taken right after.
+    /// Whoever needs it to stay free takes it out, by
+    /// [`Reporter::hold`](crate::Reporter::hold).
+    ///
+    /// ```
+    /// # use potad::{Potad, Resource, memdesc::Order};
+    /// # use potad_reporting::{ByteRange, ZoneSource};
+    /// let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 20))?;
+    /// let source = ZoneSource::attach(ram.clone(), Order::ZERO)?;
+    /// let used = ram.alloc_at(0x4000..0x5000)?;
+    /// let free: Vec<_> = source.free_ranges(Order::ZERO).collect();
+    /// let range = |first, end| ByteRange::new(first, end - first).unwrap();
+    /// assert_eq!(free, [(range(0, 0x4000), false), (range(0x5000, 1 << 20), false)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn free_ranges(&self, min: Order) -> impl Iterator<Item = (ByteRange, bool)> + use<'_> {
+        let granule = self.zone.granule();
+        let blocks = self.zone.free_blocks().into_iter().filter(move |block| block.order() >= min);
+        let mut ranges = blocks.filter_map(move |block| {
+            let bytes = block.order().granules().saturating_mul(granule);
+            let range = ByteRange::new(self.zone.address_of(block.base()), bytes)?;
+            Some((range, self.zone.is_reported(block)))
+        });
+        let mut open = ranges.next();
+        core::iter::from_fn(move || {
+            let (mut range, is_reported) = open.take()?;
+            loop {
+                open = ranges.next();
+                let Some((next, also)) = open else { break };
+                match range.joined(next) {
+                    Some(joined) if also == is_reported => range = joined,
+                    _ => break,
+                }
+            }
+            Some((range, is_reported))
+        })
     }
 
     /// The zone.
@@ -123,9 +217,13 @@ impl ReportSource for ZoneSource {
     }
 
     fn dirty_bytes(&self) -> u64 {
-        // At most: everything that is not known to be reported.
-        let granules = self.zone.granules().saturating_sub(self.zone.reported_granules());
+        // What hands hold is not counted, and could not be isolated.
+        let granules = self.zone.free_granules().saturating_sub(self.zone.reported_granules());
         granules.saturating_mul(self.granule_bytes())
+    }
+
+    fn refaulted_bytes(&self) -> u64 {
+        self.zone.refaulted_granules().saturating_mul(self.granule_bytes())
     }
 
     fn granule_bytes(&self) -> u64 {

@@ -209,7 +209,9 @@ const COUNTED: &[Row] = &[
     Row::new("slowest allocator call while reporting: RMWs", 64.0, Unit::Steps)
         .counted()
         .own(reporting::slowest_call)
-        .setup("64 MiB of 4 KiB at 75 %, orders 0 to 10, a step of the reporter between the calls, recording back end"),
+        .setup(
+            "recording back end, a step between the calls; 64 MiB of 4 KiB at 75 %, orders 0 to 10",
+        ),
 ];
 
 const ALLOCATOR: &[Row] = &[

@@ -68,6 +68,8 @@ impl Host {
         let part = &self.ram.parts()[last];
         let span = part.first..part.first + part.bytes;
         self.potad.hot_add(&self.zone, span).map_err(|error| error.to_string())?;
+        // As sparse as the rest of the file was.
+        reporting::ZoneSource::note_absent(&self.zone, part.first, part.first + part.bytes - 1);
         *plugged = true;
         Ok(true)
     }

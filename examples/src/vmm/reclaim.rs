@@ -26,7 +26,8 @@ const BATCH: usize = 8;
 /// Passes until small blocks are reported too: never, but for the last pull.
 const LAST: u32 = u32::MAX;
 
-/// Which pages were given back and not touched since: for the map.
+/// Which pages are not there: never touched, or given back and not touched
+/// since. For the map.
 #[derive(Debug)]
 pub(super) struct Returned {
     first: u64,
@@ -39,7 +40,8 @@ impl Returned {
         let page = rustix::param::page_size() as u64;
         let [low, _, last] = ram.parts();
         let pages = (last.first + last.bytes - low.first) / page;
-        let words = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        // The file is sparse: nothing is there yet.
+        let words = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(u64::MAX)).collect();
         Self { first: low.first, page, words }
     }
 
@@ -168,8 +170,8 @@ impl Reclaim {
         let rules = [Rule { min_bytes: LEAST, every: 1 }, Rule { min_bytes: page, every: LAST }];
         let policy = Policy::eager().interval(INTERVAL).rules(&rules).age(Age::Seen);
         let policy = policy.max_piece(PIECE).batch(BATCH).backoff(INTERVAL, INTERVAL);
-        let source =
-            ZoneSource::attach(zone.clone(), least).map_err(|error| refused(error.to_string()))?;
+        let source = ZoneSource::attach_absent(zone.clone(), least)
+            .map_err(|error| refused(error.to_string()))?;
         let reporter = Reporter::new(source, driver, policy);
         let reporter = reporter.map_err(|error| refused(error.to_string()))?;
         let control = reporter.control();

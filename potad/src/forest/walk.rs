@@ -40,6 +40,27 @@ impl Forest {
         result
     }
 
+    /// About how many granules are free: all of the first `budget` non-zero words
+    /// of each level; of a level that has more, what those make likely.
+    pub(crate) fn free_granules(&self, budget: usize) -> u64 {
+        let of_level = |level: u32| {
+            let place = 1u64 << (ORDERS_PER_LEVEL * level);
+            let (mut places, mut seen, mut from) = (0u64, 0, 0);
+            while let Some(word) = self.next_nonzero(level, from) {
+                if seen == budget {
+                    // As dense as so far, up to the end.
+                    let end = self.last_granule().0 / place / 64;
+                    let ahead = u128::from(places) * u128::from(end + 1 - word) / u128::from(word);
+                    return places.saturating_add(ahead as u64).saturating_mul(place);
+                }
+                places += u64::from(self.load(level, word).count_ones());
+                (seen, from) = (seen + 1, word + 1);
+            }
+            places.saturating_mul(place)
+        };
+        (0..=self.top).map(of_level).fold(0, u64::saturating_add)
+    }
+
     /// Whether the summaries lead to a word.
     pub(crate) fn is_findable(&self, level: u32, word: u64) -> bool {
         let mut index = word;

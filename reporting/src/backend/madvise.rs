@@ -19,9 +19,10 @@
 //! # Sharing and cost
 //!
 //! One system call (0.1 us) for each piece of a range in a region; one for up
-//! to 32 small ranges where the kernel takes a list of them from ourselves
-//! (`process_madvise`, tried once at the beginning), which saves a third at 4 KiB
-//! and nothing from 1 MiB on.
+//! to 32 ranges where the kernel takes a list of them from ourselves
+//! (`process_madvise`, tried once at the beginning), which saves a third at
+//! 4 KiB and a tenth of a huge page. Ranges above 4 MiB go one by one, so that a
+//! cancel need not wait for a list of them.
 //!
 //! # Trust, and verify
 //!
@@ -43,8 +44,9 @@ use smallvec::SmallVec;
 use std::io;
 use std::vec::Vec;
 
-/// The largest range that gains by being one of a list.
-const SMALL: u64 = 512 << 10;
+/// The largest range of a list: 32 of them are some milliseconds, which is how
+/// late a cancel may be.
+const SMALL: u64 = 4 << 20;
 
 /// Ranges of one list.
 const CHUNK: usize = 32;

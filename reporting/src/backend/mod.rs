@@ -6,6 +6,8 @@
 //! | `Madvise`   | private anonymous    | `MADV_DONTNEED`      | `ReportedZeroed` | `madvise` |
 //! |             |                      | `MADV_FREE`          | `Reported`       |           |
 //! | `Memfd`     | memfd, regular file  | `FALLOC_FL_PUNCH_HOLE` | `ReportedZeroed` | `memfd` |
+//! | `VirtDriver` | its host's          | a virtqueue          | `Posted`         | `virtqueue` |
+//! | `GuestRam`  | `vm-memory` regions  | either of the two above | `ReportedZeroed` | `virtqueue` |
 //!
 //! Each is made for an explicit set of [`Region`]s, stretches of the resource
 //! with the memory behind them, and answers `Failed` for anything else.
@@ -24,6 +26,8 @@ mod madvise;
 mod memfd;
 #[cfg(all(feature = "madvise", target_os = "linux"))]
 mod smaps;
+#[cfg(all(feature = "virtqueue", target_os = "linux"))]
+mod virtqueue;
 
 #[cfg(all(feature = "madvise", target_os = "linux"))]
 pub use madvise::{Advice, Madvise, MadviseError};
@@ -32,3 +36,8 @@ pub use memfd::{Memfd, MemfdError};
 pub use recording::{Answer, Recording};
 pub use regions::{Region, RegionError, Regions};
 pub use verify::Verify;
+#[cfg(all(feature = "virtqueue", target_os = "linux"))]
+pub use virtqueue::{
+    DeviceError, Doorbell, GuestRam, GuestRamError, Ring, Served, VirtDevice, VirtDriver,
+    VirtDriverError, Vouch,
+};

@@ -81,7 +81,9 @@ struct Pass {
     cursor: Cursor,
     min_order: Order,
     age: Age,
-    /// Ends the pass once no more than this is free and not reported.
+    /// What was free and not reported when it began, less what it took.
+    dirty: u64,
+    /// Ends the pass once `dirty` is no more than this.
     floor: u64,
     cause: Cause,
 }
@@ -148,6 +150,8 @@ pub struct Reporter<S: ReportSource, D: Report> {
     backoff_until: u64,
     parked: Option<Fault>,
     tickets: u64,
+    /// Nanoseconds since any fixed moment, for the histograms only.
+    stopwatch: Option<fn() -> u64>,
 }
 
 impl<S: ReportSource, D: Report> Reporter<S, D> {
@@ -175,11 +179,24 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             backoff_until: 0,
             parked: None,
             tickets: 0,
+            stopwatch: None,
             source,
             driver,
             policy,
             caps,
         })
+    }
+
+    /// Has the times of isolation and of the driver measured by `stopwatch`,
+    /// nanoseconds since any fixed moment. The engine itself has no clock.
+    pub fn with_stopwatch(mut self, stopwatch: fn() -> u64) -> Self {
+        self.stopwatch = Some(stopwatch);
+        self
+    }
+
+    /// The stopwatch's time, 0 without one.
+    fn watch(&self) -> u64 {
+        self.stopwatch.map_or(0, |now| now())
     }
 
     /// A handle for other threads.

@@ -31,9 +31,14 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
     /// One batch.
     pub(super) fn run(&mut self, cursor: &mut Cursor, want: &Want, keep: Keep) -> Ran {
         let room = self.policy.batch.min(self.policy.max_in_flight - self.out.posted.len());
+        let (timed, begun) = (self.stopwatch.is_some(), self.watch());
         let mut batch = Batch::new(&self.source, &mut self.out);
         let progress = batch.fill(cursor, want, room);
         self.stats.isolations += 1;
+        let isolated_at = self.stopwatch.map_or(0, |now| now());
+        if timed {
+            self.stats.isolate_ns.add(isolated_at.saturating_sub(begun));
+        }
         let mut ran = Ran { progress, stop: None, reported: 0, posted: 0 };
         let before = self.stats.isolated.blocks;
         for at in batch.blocks() {
@@ -48,6 +53,10 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
         batch.arrange(&self.caps, coalesce, &mut self.tickets, |at| skip.covers(at, now));
         self.stats.batches += 1;
         self.stats.ranges += batch.range_count() as u64;
+        for bytes in batch.range_bytes() {
+            self.stats.range_bytes.add(bytes);
+        }
+        let submitted_at = self.stopwatch.map_or(0, |now| now());
 
         let (driver, caps, control) = (&mut self.driver, &self.caps, &self.control);
         match contain(|| batch.submit(driver, caps, control)) {
@@ -63,6 +72,9 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             }
         }
 
+        if let Some(now) = self.stopwatch {
+            self.stats.report_ns.add(now().saturating_sub(submitted_at));
+        }
         self.stats.lies += batch.vet(&self.caps);
         let mut lesson = Lesson::default();
         let (stats, caps, ttl) = (&mut self.stats, &self.caps, self.policy.decline_ttl);

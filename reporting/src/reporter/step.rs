@@ -42,12 +42,16 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
         if self.clock < self.backoff_until {
             return Next { at: self.backoff_until, state: State::BackingOff };
         }
-        let dirty = self.source.dirty_bytes();
-        self.demand.observe(dirty);
-        let Some(pass) = self.pass.take().or_else(|| self.begin(dirty)) else {
-            return self.idle();
-        };
-        self.go_on(pass, dirty)
+        let pass = self.pass.take().or_else(|| {
+            // Between passes only: it may cost a source a walk.
+            let dirty = self.source.dirty_bytes();
+            self.demand.observe(dirty);
+            self.begin(dirty)
+        });
+        match pass {
+            Some(pass) => self.go_on(pass),
+            None => self.idle(),
+        }
     }
 
     /// Begins the pass that is due, if one is.
@@ -60,12 +64,14 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
                 _ => self.clock.saturating_add(interval),
             };
             self.stats.passes += 1;
+            self.stats.begin_pass(self.source.refaulted_bytes());
             self.demand.pass(dirty);
             let min_bytes = self.policy.min_bytes(self.stats.passes)?;
             return Some(Pass {
                 cursor: Cursor::default(),
                 min_order: self.sizes.min_order(min_bytes),
                 age: self.policy.age,
+                dirty,
                 floor: self.demand.keep(),
                 cause: Cause::Due,
             });
@@ -81,14 +87,15 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             cursor: Cursor::default(),
             min_order: self.sizes.min_order(min_bytes),
             age: Age::Any,
+            dirty,
             floor: volume.max(self.demand.keep()),
             cause: Cause::Volume,
         })
     }
 
     /// Goes on with `pass`: one batch at most.
-    fn go_on(&mut self, mut pass: Pass, dirty: u64) -> Next {
-        if dirty <= pass.floor {
+    fn go_on(&mut self, mut pass: Pass) -> Next {
+        if pass.dirty <= pass.floor {
             return self.end(pass);
         }
         let tokens = self.bucket.available(self.clock);
@@ -104,11 +111,12 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             min_order: pass.min_order,
             max_order: self.sizes.max_order,
             age: pass.age,
-            max_bytes: tokens.min(dirty - pass.floor),
+            max_bytes: tokens.min(pass.dirty - pass.floor),
             leave_bytes: self.policy.reserve,
         };
         let before = pass.cursor;
         let ran = self.run(&mut pass.cursor, &want, Keep::No);
+        pass.dirty = pass.dirty.saturating_sub(ran.reported.saturating_add(ran.posted));
         match ran.stop {
             Some(Stop::Fatal(fault)) => {
                 self.park(fault);

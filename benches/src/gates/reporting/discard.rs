@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const BLOCK: usize = 2 << 20;
 /// Free blocks.
 const FREE: usize = 48;
-const TURNS: u64 = 4;
+const TURNS: u64 = 8;
 
 /// Memory that starts at a multiple of a block, unmapped when dropped.
 struct Memory {
