@@ -78,7 +78,13 @@ impl Zone {
             is_new = true;
             Some(Box::new(Reported::new(order)))
         });
-        if is_new { Ok(()) } else { Err(Error::ReporterAttached) }
+        if !is_new {
+            return Err(Error::ReporterAttached);
+        }
+        // A bracket that began before may still take without forgetting what
+        // a reporter learns: once all have ended, none does.
+        drop(self.state().gate.close());
+        Ok(())
     }
 
     /// The report granule, once a reporter was attached.

@@ -40,6 +40,12 @@ impl Stock {
         Self { forest: Forest::new(top), poison: PoisonSet::default(), reported: OnceSlot::new() }
     }
 
+    /// Whether a reporter is attached, or was.
+    #[inline(always)]
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reported.get().is_some()
+    }
+
     /// Places whose memory the host has taken back: taken last.
     #[inline(always)]
     pub(crate) fn avoided(&self, level: u32, word: u64) -> u64 {

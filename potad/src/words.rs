@@ -261,7 +261,6 @@ impl Words {
         self.get_far(index)
     }
 
-    #[cold]
     #[inline(never)]
     fn get_far(&self, index: u64) -> Option<&AtomicU64> {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.get(index)), None)

@@ -204,9 +204,7 @@ impl Forest {
         loop {
             let starts = run_starts(value & !avoided, run);
             if starts == 0 {
-                if value == 0 {
-                    self.note_empty(level, word);
-                }
+                // (A search that meets it empty clears its summary.)
                 return None;
             }
             let first = u64::from(starts.trailing_zeros());

@@ -60,6 +60,18 @@ impl Slot {
     /// Takes the lowest block out of the level's warm word: one compare-exchange.
     #[inline(never)]
     fn take_warm(&self, stock: &Stock, order: Order) -> Option<Code> {
+        if stock.is_reported() {
+            return self.take_warm_reported(stock, order);
+        }
+        let level = order.level();
+        let word = self.warm(level)?;
+        let first = stock.forest.take_lowest(level, word, order.run(), 0)?;
+        Code::at(word, first, order)
+    }
+
+    /// The same where a reporter is attached.
+    #[inline(never)]
+    fn take_warm_reported(&self, stock: &Stock, order: Order) -> Option<Code> {
         let level = order.level();
         let word = self.warm(level)?;
         let avoided = stock.avoided(level, word);
