@@ -63,11 +63,13 @@ mod leaf;
 mod near;
 mod next;
 mod node;
+mod prune;
 mod publish;
 mod ranges;
 mod slots;
 mod sparse;
 mod split;
+mod store;
 mod tree;
 mod validate;
 

@@ -6,7 +6,7 @@
 //! link leads to a node, if not to the right one. So following a link is sound
 //! whatever else went wrong.
 //!
-//! A node is in one of three states: **free** (in the slab's list, all empty),
+//! A node is in one of three states: **free** (in the slab's store, all empty),
 //! **attached** (one slot links to it), or **retired** (unlinked, waiting for
 //! the readers of that moment). A node is unlinked by a swap of the one slot
 //! that links to it, so it is retired once.
@@ -14,17 +14,16 @@
 //! # Sharing and cost
 //!
 //! Taking and giving back takes a lock: once per 64 single granules at most.
-//! 512 bytes per node. Giving back allocates nothing: the list was made large
-//! enough when the nodes were.
+//! 512 bytes per node. Giving back allocates nothing.
 
 use crate::sparse::Group;
-use alloc::alloc::{Layout, dealloc};
+use crate::store::Store;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use memdesc::sync::Mutex;
-use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Guard, Word, seeded};
+use memdesc::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use memdesc::{AtomicWord, Blank, Guard, Word, Zeroed, seeded};
 
 /// 64 words under one slot of the level above.
 #[repr(C, align(512))]
@@ -33,29 +32,36 @@ pub(crate) struct Node(Group);
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Node>() == 512);
 
-/// Nodes of the first slab block, and of the largest.
-const FIRST_BLOCK: usize = if cfg!(loom) { 2 } else { 16 };
-const LARGEST_BLOCK: usize = 4096;
+impl Default for Node {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| AtomicWord::new()))
+    }
+}
+
+// SAFETY: zero bytes are empty words, and so is the default.
+unsafe impl Zeroed for Node {}
+
+// SAFETY: words that may turn empty at any time: a link or a word that is lost
+// is a walk that ends, a descriptor that leaks.
+unsafe impl Blank for Node {
+    fn blank(&self) {
+        self.0.iter().for_each(|word| word.store(Word::EMPTY, Ordering::Relaxed));
+    }
+}
 
 /// All nodes of one tree.
 ///
 /// # Invariants
 ///
-/// `blocks` holds what was allocated for nodes, all of them initialised; it is
-/// freed when this is dropped and not before. `free` holds nodes of `blocks`.
+/// `store` holds every node there is until this is dropped, and hands out
+/// nodes of its own alone.
 pub(crate) struct Nodes {
     store: Mutex<Store>,
+    /// Whether pages of free nodes are to go back to the system once what is
+    /// retired has come back.
+    shedding: AtomicBool,
     /// Nodes unlinked so far.
     unlinks: AtomicU64,
-}
-
-#[derive(Default)]
-struct Store {
-    /// Free nodes, all empty. Has room for every node there is.
-    free: Vec<NonNull<Node>>,
-    blocks: Vec<(NonNull<Node>, usize)>,
-    /// Nodes in all blocks.
-    made: usize,
 }
 
 // SAFETY: a node is atomics only; the pointers are followed under the rules
@@ -72,7 +78,11 @@ pub(crate) struct Spare<'a> {
 
 impl Nodes {
     pub(crate) fn new() -> Self {
-        Self { store: Mutex::new(Store::default()), unlinks: AtomicU64::new(0) }
+        Self {
+            store: Mutex::new(Store::default()),
+            shedding: AtomicBool::new(false),
+            unlinks: AtomicU64::new(0),
+        }
     }
 
     /// Nodes unlinked so far.
@@ -91,11 +101,7 @@ impl Nodes {
 
     /// An empty node, or `None` when memory is out.
     pub(crate) fn take(&self) -> Option<Spare<'_>> {
-        let mut store = self.store.lock();
-        if store.free.is_empty() {
-            store.grow()?;
-        }
-        let node = store.free.pop()?;
+        let node = self.store.lock().take()?;
         Some(Spare { nodes: self, node })
     }
 
@@ -106,7 +112,7 @@ impl Nodes {
     /// `link` was made by [`Spare::link`] of a spare of these nodes.
     #[inline]
     pub(crate) unsafe fn follow(&self, link: NonNull<()>) -> &Group {
-        // SAFETY: a node of `blocks`, live as long as `self`, by the invariant.
+        // SAFETY: a node of `store`, live as long as `self`, by the invariant.
         let node: &Node = unsafe { link.cast().as_ref() };
         &node.0
     }
@@ -117,68 +123,16 @@ impl Nodes {
         Retired { nodes: self.clone(), link, level }
     }
 
-    /// Nodes in use or retired, and bytes of all there are.
+    /// Lets pages of free nodes go back to the system when the nodes that are
+    /// retired now have come back.
+    pub(crate) fn shed(&self) {
+        // Relaxed: whoever gives nodes back next, and looks.
+        self.shedding.store(true, Ordering::Relaxed);
+    }
+
+    /// Nodes in use or retired, and bytes of all whose memory is here.
     pub(crate) fn usage(&self) -> (usize, usize) {
-        let store = self.store.lock();
-        (store.made - store.free.len(), store.made * size_of::<Node>())
-    }
-}
-
-impl Store {
-    /// Makes as many nodes again as there are, within limits.
-    fn grow(&mut self) -> Option<()> {
-        let count = self.made.clamp(FIRST_BLOCK, LARGEST_BLOCK);
-        self.blocks.try_reserve(1).ok()?;
-        self.free.try_reserve(self.made + count - self.free.len()).ok()?;
-        let block = allocate(count)?;
-        // INVARIANT: `count` initialised nodes, remembered until drop.
-        self.blocks.push((block, count));
-        self.made += count;
-        for at in (0..count).rev() {
-            // SAFETY: within the block just allocated.
-            self.free.push(unsafe { block.add(at) });
-        }
-        Some(())
-    }
-
-    fn give(&mut self, node: NonNull<Node>) {
-        // There is room for every node; whatever goes wrong, no allocation.
-        if self.free.len() < self.free.capacity() {
-            self.free.push(node);
-        }
-    }
-}
-
-fn allocate(count: usize) -> Option<NonNull<Node>> {
-    let layout = Layout::array::<Node>(count).ok()?;
-    // SAFETY: a node has 64 words, and `count` is at least one block's.
-    let block = unsafe { alloc::alloc::alloc_zeroed(layout) }.cast::<Node>();
-    let block = NonNull::new(block)?;
-    #[cfg(loom)]
-    for at in 0..count {
-        // SAFETY: within the block just allocated.
-        let node = unsafe { block.add(at) };
-        // SAFETY: as above; atomics of a model are no plain bytes.
-        unsafe { node.write(Node(core::array::from_fn(|_| memdesc::AtomicWord::new()))) };
-    }
-    // Otherwise zero bytes are empty words: `AtomicWord` is `Zeroed`.
-    Some(block)
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        #[cfg(loom)]
-        if std::thread::panicking() {
-            return;
-        }
-        for (block, count) in core::mem::take(&mut self.store.lock().blocks) {
-            let Ok(layout) = Layout::array::<Node>(count) else {
-                unreachable!("the layout existed when the block was made")
-            };
-            // SAFETY: allocated with this layout, and nobody follows links any
-            // more: that borrows `self`. Atomics need no drop.
-            unsafe { dealloc(block.as_ptr().cast(), layout) };
-        }
+        self.store.lock().usage()
     }
 }
 
@@ -230,7 +184,14 @@ unsafe impl Send for Retired {}
 impl Retired {
     /// Gives them back once today's readers are gone.
     pub(crate) fn retire_all(batch: Vec<Self>, guard: &Guard) {
-        guard.defer(move || batch.into_iter().for_each(Self::give_back));
+        guard.defer(move || {
+            let nodes = batch.first().map(|retired| Arc::clone(&retired.nodes));
+            batch.into_iter().for_each(Self::give_back);
+            if let Some(nodes) = nodes.filter(|nodes| nodes.shedding.swap(false, Ordering::Relaxed))
+            {
+                nodes.store.lock().give_pages_back();
+            }
+        });
     }
 
     pub(crate) fn give_back(self) {

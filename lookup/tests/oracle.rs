@@ -46,6 +46,8 @@ enum Op {
     Split(Granule, u32),
     /// Cuts what lives here down to so many granules, or to an order.
     Cut(Granule, u64),
+    /// Takes empty nodes out, in one go or in several.
+    Prune(Granule, u64, u32),
     SetRaw(Granule, u16),
     Poison(Granule),
     Find(Granule),
@@ -60,6 +62,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => any_at().prop_map(Op::Clear),
         3 => (any_at(), 0u32..64).prop_map(|(at, order)| Op::Split(at, order)),
         3 => (any_at(), prop_oneof![1u64..200, any::<u64>()]).prop_map(|(at, keep)| Op::Cut(at, keep)),
+        1 => (any_at(), prop_oneof![1u64..9000, any::<u64>()], 0u32..20)
+            .prop_map(|(at, count, budget)| Op::Prune(at, count, budget)),
         1 => (any_at(), 1u16..9).prop_map(|(at, owner)| Op::SetRaw(at, owner)),
         1 => any_at().prop_map(Op::Poison),
         3 => any_at().prop_map(Op::Find),
@@ -133,6 +137,17 @@ impl Oracle {
                 }
             }
             Op::Cut(at, keep) => self.cut(at, keep),
+            Op::Prune(at, count, budget) => {
+                let last = Granule(at.0.saturating_add(count).min(MAX_GRANULES - 1));
+                let range = Granules::new(at, last).unwrap();
+                let mut from = Some(at);
+                while let Some(start) = from {
+                    from = tree.prune(range, start, budget);
+                    tree.validate().unwrap();
+                    assert!(from.is_none_or(|next| next > start && next <= last));
+                }
+                tree.settle();
+            }
             Op::SetRaw(at, owner) => {
                 let Some(&(block, _)) = self.at(at) else { return };
                 let Some((_, Lives::Raw(old))) = self.map.get_mut(&block.base().0) else { return };
@@ -314,7 +329,17 @@ proptest! {
             oracle.run(Op::Clear(block.last()));
         }
         oracle.check_all();
+        let all = Granules::new(Granule(0), Granule(MAX_GRANULES - 1)).unwrap();
+        prop_assert_eq!(oracle.ram.tree().prune(all, Granule(0), u32::MAX), None);
+        oracle.ram.tree().settle();
         collect(&oracle.ram, 0);
+        for _ in 0..10_000 {
+            if oracle.ram.tree().nodes() == 0 {
+                break;
+            }
+            pin().flush();
+        }
+        prop_assert_eq!(oracle.ram.tree().nodes(), 0, "nothing lives, and no node is left");
         prop_assert_eq!(oracle.ram.0.refused.load(std::sync::atomic::Ordering::Relaxed), 0);
     }
 }

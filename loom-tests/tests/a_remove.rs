@@ -193,3 +193,34 @@ fn a8_removal_in_two_windows_meets_a_free_and_a_take() {
 fn a8_twin_advanced_without_a_flush() {
     twin_bounded("A8, windows", 2, "advanced without a flush", a8_windows);
 }
+
+/// A8: the tables of a range that has left go to the system while a part of it
+/// comes back: what comes back is there.
+fn a8_tables() {
+    // Words of level 0 from the fourth on are in chunks that can go.
+    let ground = Arc::new(Ground::new(64, 1));
+    let page = Block::containing(Granule(300), Order::ZERO);
+    ground.ensure(page);
+    let front = ground.front();
+    let other = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            ground.hot_add(&front, page);
+            front
+        })
+    };
+    ground.give_tables_back(256, 511);
+    let _front = other.join().unwrap();
+    let left = drain(&ground);
+    assert!(left.contains(&300) && left.len() == 65, "{} of 65 granules", left.len());
+}
+
+#[test]
+fn a8_tables_go_while_the_range_comes_back() {
+    model("A8 tables || hot-add", 5, a8_tables);
+}
+
+#[test]
+fn a8_twin_spans_let_go_before_the_tables() {
+    twin("A8, tables", "spans let go before the tables", a8_tables);
+}

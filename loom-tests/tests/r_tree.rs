@@ -160,6 +160,38 @@ fn node_twin_without_a_grace_period() {
     twin("node reuse", "node reused without a grace period", node_goes_and_comes);
 }
 
+/// The same for a node that is pruned because nothing is in it any more.
+fn node_is_pruned_and_comes() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let (here, section, elsewhere) = (block(0, 12), block(0, 18), block(1 << 18, 12));
+    tree.publish_immediate(here, raw(1, 12)).unwrap();
+    let reader = {
+        let ram = ram.clone();
+        thread::spawn(move || {
+            let guard = pin();
+            let found = ram.tree().find(Granule(0), &guard);
+            assert_ne!(found.map(|found| found.owner()), Some(OwnerId(3)));
+        })
+    };
+    tree.clear_immediate(here).unwrap();
+    assert_eq!(tree.prune(section.granules(), Granule(0), 9), None);
+    tree.settle();
+    tree.publish_immediate(elsewhere, raw(3, 12)).unwrap();
+    reader.join().unwrap();
+    assert!(tree.find(Granule(0), &pin()).is_none());
+}
+
+#[test]
+fn a_pruned_node_is_not_reused_under_a_reader() {
+    model("node pruned || find", 455, node_is_pruned_and_comes);
+}
+
+#[test]
+fn prune_twin_without_a_grace_period() {
+    twin("prune", "node reused without a grace period", node_is_pruned_and_comes);
+}
+
 /// Two neighbours want the same node at once: one installs it, both use it.
 fn neighbours_install_one_node() {
     let ram = Ram::new();

@@ -61,7 +61,7 @@ pub use locked::{Locked, LockedErased};
 pub use once::{OnceSlot, Owns};
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
 pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
-pub use pages::{Blank, Page, PageBox};
+pub use pages::{Blank, Page, PageArray, PageBox};
 pub use reclaim::{Guard, pin};
 pub use refs::{ErasedRef, Ref};
 pub use word::{AtomicWord, Word, WordKind};

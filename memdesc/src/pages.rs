@@ -8,7 +8,7 @@
 //!
 //! # What always holds
 //!
-//! - A [`Page`] exists only in memory that it has to itself. Where pages are the
+//! - A [`Page`], or a [`PageArray`], exists only in memory that it has to itself. Where pages are the
 //!   system's (`std`, Linux, pages of 4 KiB) it fills one; elsewhere it is an
 //!   ordinary box, and giving back only stores zeros.
 //! - A page of the pool is all zero.
@@ -38,8 +38,8 @@ use core::ptr::NonNull;
 ///
 /// # Safety
 ///
-/// - It is made of atomic integers alone, and no code relies on a value in them
-///   for soundness.
+/// - It is made of atomics alone, and no code relies on a value in them for
+///   soundness: whatever they hold may turn to zero.
 /// - `blank` stores zero into all of them.
 pub unsafe trait Blank: Zeroed {
     /// Stores zero into every word.
@@ -88,7 +88,7 @@ impl<T: Blank> Page<T> {
     /// assert_eq!(words[7].load(Ordering::Relaxed), 8);
     /// ```
     pub fn give_back(&self) -> bool {
-        if Self::has_page() && system::give_back(NonNull::from(self).cast()) {
+        if Self::has_page() && system::give_back(NonNull::from(self).cast(), PAGE) {
             return true;
         }
         self.0.blank();
@@ -181,6 +181,112 @@ impl<T: Blank + fmt::Debug> fmt::Debug for PageBox<T> {
     }
 }
 
+/// An array on pages of its own, all zero at first; pages that were never
+/// written take no memory.
+///
+/// # Invariants
+///
+/// `first` is the first of `len` live items, this array's own: mapped, if
+/// [`system::has_pages`], else a box of the global allocator.
+pub struct PageArray<T: Blank> {
+    first: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: sending the array sends what it owns.
+unsafe impl<T: Blank + Send> Send for PageArray<T> {}
+// SAFETY: it gives out shared references to what it owns, and no others.
+unsafe impl<T: Blank + Sync> Sync for PageArray<T> {}
+
+impl<T: Blank> PageArray<T> {
+    /// A zeroed one of `len` items, or `None` when memory is out, or for none.
+    ///
+    /// ```
+    /// use potad_memdesc::{Lines, PageArray};
+    /// use potad_memdesc::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// let rows = PageArray::<Lines<AtomicU64, 8>>::zeroed(1000).unwrap();
+    /// rows[100][3].store(7, Ordering::Relaxed);
+    /// rows.give_back(64..128);
+    /// assert_eq!(rows[100][3].load(Ordering::Relaxed), 0);
+    /// ```
+    pub fn zeroed(len: usize) -> Option<Self> {
+        let bytes = size_of::<T>().checked_mul(len).filter(|&bytes| bytes != 0)?;
+        if system::has_pages() && align_of::<T>() <= PAGE {
+            // INVARIANT: mapped for us alone, and zero, which `Zeroed` makes
+            // values.
+            return system::map(bytes).map(|first| Self { first: first.cast(), len });
+        }
+        let mut items = alloc::vec::Vec::new();
+        items.try_reserve_exact(len).ok()?;
+        items.resize_with(len, T::default);
+        let items = alloc::boxed::Box::into_raw(items.into_boxed_slice());
+        // INVARIANT: a box of the global allocator, just made.
+        NonNull::new(items.cast::<T>()).map(|first| Self { first, len })
+    }
+
+    /// The first item, for whoever keeps items by address.
+    pub fn as_ptr(&self) -> NonNull<T> {
+        self.first
+    }
+
+    /// Stores zero into every word of some items, and gives the memory of the
+    /// pages that they fill to the system where that can be done; returns how
+    /// many bytes that was. An empty range, or one that the array has not all
+    /// of, is left alone.
+    pub fn give_back(&self, items: core::ops::Range<usize>) -> usize {
+        let Some(some) = self.get(items) else { return 0 };
+        let range = some.as_ptr_range();
+        let (first, end) =
+            (range.start.addr().next_multiple_of(PAGE), range.end.addr() & !(PAGE - 1));
+        let is_mapped = system::has_pages() && align_of::<T>() <= PAGE;
+        if !is_mapped || first >= end {
+            some.iter().for_each(T::blank);
+            return 0;
+        }
+        let inside = |item: &&T| {
+            let at = core::ptr::from_ref(*item).addr();
+            first <= at && at + size_of::<T>() <= end
+        };
+        let pages = range.start.cast_mut().map_addr(|_| first).cast();
+        let given = match NonNull::new(pages) {
+            Some(pages) if system::give_back(pages, end - first) => end - first,
+            _ => 0,
+        };
+        some.iter().filter(|item| given == 0 || !inside(item)).for_each(T::blank);
+        given
+    }
+}
+
+impl<T: Blank> Deref for PageArray<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` live items, by the invariant; only shared references are
+        // made.
+        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Blank> Drop for PageArray<T> {
+    fn drop(&mut self) {
+        if system::has_pages() && align_of::<T>() <= PAGE {
+            // Atomics need no drop.
+            return system::unmap(self.first.cast(), size_of::<T>() * self.len);
+        }
+        let items = core::ptr::slice_from_raw_parts_mut(self.first.as_ptr(), self.len);
+        // SAFETY: of the global allocator, and nobody uses it any more.
+        drop(unsafe { alloc::boxed::Box::from_raw(items) });
+    }
+}
+
+impl<T: Blank> fmt::Debug for PageArray<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageArray({} items)", self.len)
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Page<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Page").field(&self.0).finish()
@@ -195,7 +301,7 @@ mod system {
     use crate::sync::Mutex;
     use alloc::vec::Vec;
     use core::ptr::{self, NonNull};
-    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
     /// Pages of the first block and of the largest.
     const FIRST: usize = 16;
@@ -231,11 +337,7 @@ mod system {
         let count = pool.made.clamp(FIRST, LARGEST);
         let room = pool.made + count - pool.free.len();
         pool.free.try_reserve(room).ok()?;
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping where the system likes, over nothing.
-        let mapped =
-            unsafe { mmap_anonymous(ptr::null_mut(), count * PAGE, access, MapFlags::PRIVATE) };
-        let block = NonNull::new(mapped.ok()?.cast::<u8>())?;
+        let block = map(count * PAGE)?;
         pool.made += count;
         for at in (0..count).rev() {
             // SAFETY: within the block just mapped.
@@ -244,9 +346,25 @@ mod system {
         Some(())
     }
 
+    /// Private, anonymous pages for so many bytes: zero, and no memory until they
+    /// are written.
+    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping where the system likes, over nothing.
+        let mapped = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::PRIVATE) };
+        NonNull::new(mapped.ok()?.cast())
+    }
+
+    /// Undoes [`map`].
+    pub(super) fn unmap(first: NonNull<u8>, bytes: usize) {
+        // SAFETY: mapped for its owner alone, who is being dropped.
+        let undone = unsafe { munmap(first.as_ptr().cast(), bytes) };
+        debug_assert!(undone.is_ok(), "what was mapped can be unmapped");
+    }
+
     /// Takes a page back that nobody uses any more.
     pub(super) fn give(page: NonNull<u8>) {
-        if !give_back(page) {
+        if !give_back(page, PAGE) {
             // SAFETY: a page of the pool, whose owner has given it up.
             unsafe { page.write_bytes(0, PAGE) };
         }
@@ -254,12 +372,12 @@ mod system {
         POOL.lock().free.push(page);
     }
 
-    /// Lets the system have the memory of a page; whether it took it.
-    pub(super) fn give_back(page: NonNull<u8>) -> bool {
-        // SAFETY: a whole page of a private anonymous mapping of ours, which
-        // holds a `Blank` value or nothing: that all of it becomes zero while
-        // others look is what such a type allows. See the module.
-        unsafe { madvise(page.as_ptr().cast(), PAGE, Advice::LinuxDontNeed) }.is_ok()
+    /// Lets the system have the memory of pages; whether it took it.
+    pub(super) fn give_back(first: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: whole pages of a private anonymous mapping of ours, which hold
+        // `Blank` values or nothing: that all of it becomes zero while others
+        // look is what such a type allows. See the module.
+        unsafe { madvise(first.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
     }
 }
 
@@ -279,7 +397,13 @@ mod system {
 
     pub(super) fn give(_page: NonNull<u8>) {}
 
-    pub(super) fn give_back(_page: NonNull<u8>) -> bool {
+    pub(super) fn give_back(_first: NonNull<u8>, _bytes: usize) -> bool {
         false
     }
+
+    pub(super) fn map(_bytes: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    pub(super) fn unmap(_first: NonNull<u8>, _bytes: usize) {}
 }

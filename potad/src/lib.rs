@@ -75,6 +75,7 @@ mod remove;
 mod reported;
 mod resource;
 mod run;
+mod shed;
 mod shrink;
 mod state;
 mod stats;

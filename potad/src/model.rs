@@ -8,10 +8,12 @@ use crate::forest::{Forest, Taken};
 use crate::hand::{Code, Gate, Slot};
 use crate::isolate::{HostSays, Wanted};
 use crate::reported::Reported;
+use crate::resource::Spans;
+use crate::shed::give_tables_back;
 use crate::stock::Stock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use memdesc::sync::Arc;
+use memdesc::sync::{Arc, Mutex};
 use memdesc::{Block, Granule, Granules, Order};
 
 /// A forest and its hands.
@@ -20,6 +22,8 @@ pub struct Ground {
     stock: Stock,
     gate: Gate,
     closing: Closing,
+    /// Those added with [`hot_add`](Self::hot_add).
+    spans: Mutex<Spans>,
 }
 
 /// A range of a [`Ground`] on its way out.
@@ -35,8 +39,12 @@ pub struct Front {
 impl Ground {
     /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
     pub fn new(granules: u64, top: u32) -> Self {
-        let ground =
-            Self { stock: Stock::new(top), gate: Gate::new(), closing: Closing::default() };
+        let ground = Self {
+            stock: Stock::new(top),
+            gate: Gate::new(),
+            closing: Closing::default(),
+            spans: Mutex::new(Spans::default()),
+        };
         let range = Granules::new(Granule(0), Granule(granules - 1)).expect("not empty");
         for block in range.cover() {
             ground.ensure(block);
@@ -195,6 +203,21 @@ impl Ground {
         let block = self.take(order)?;
         self.stock.on_take(block);
         Some(block)
+    }
+
+    /// Adds a range as a zone does: the list of spans first.
+    pub fn hot_add(&self, front: &Front, block: Block) {
+        self.spans.lock().insert(block.granules());
+        let _inside = self.gate.enter(&front.slot);
+        front.slot.give(&self.stock, block).expect("the model owns what it gives");
+        front.slot.flush(&self.stock);
+    }
+
+    /// Gives back the memory of the tables of a range that is in no span, as a
+    /// zone does.
+    pub fn give_tables_back(&self, first: u64, last: u64) {
+        let range = Granules::new(Granule(first), Granule(last)).expect("not empty");
+        give_tables_back(&self.spans, self.forest(), range);
     }
 
     /// As a zone allocates: through the hand, then with all hands closed.

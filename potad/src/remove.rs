@@ -28,16 +28,18 @@
 //! One rendezvous per window. To begin, a window is at most 256 words of the
 //! forest, whatever they hold; to list the holders, 1024 entries. Between windows
 //! others run, and may allocate what is not closing yet. Nothing while no span is
-//! closing; while one is, frees skip the hot path. The forest's tables stay bound
-//! to their addresses, so that late readers need no pin: a span that comes back
-//! finds them, and cycles add nothing.
+//! closing; while one is, frees skip the hot path.
+//!
+//! The forest's tables stay bound to their addresses, so that late readers need
+//! no pin; but their memory, and that of lookup's nodes, goes to the system, and
+//! a span that comes back takes it again. Cycles add nothing.
 
 use crate::Zone;
 use crate::closing::Removing;
 use crate::error::{Error, Refused};
-use crate::forest::GivenBack;
 use crate::poison::Poisoned;
 use crate::resource::{IntoSpan, Span};
+use crate::shed::give_tables_back;
 use crate::state::State;
 use alloc::vec::Vec;
 use core::fmt;
@@ -47,8 +49,8 @@ use memdesc::{Block, Granule, Granules, Order, OwnerId};
 /// Blocks that a cancelled removal gives back per bracket.
 const BATCH: usize = 64;
 
-/// Chunks of tables that go back to the system per window.
-const CHUNKS: u32 = 64;
+/// Nodes of lookup, each with those below it, that are looked at per window.
+const NODES: u32 = 16;
 
 /// Entries of a list of holders, and as many claimed blocks, per window.
 const LISTED: usize = 1024;
@@ -281,43 +283,42 @@ impl State {
     }
 
     fn finish_removal(&self, removing: &Arc<Removing>) -> Result<(), u64> {
-        let closed = self.gate.close();
+        let range = removing.range;
+        let mut closed = self.gate.close();
         let remaining = self.remaining(removing);
         if remaining != 0 {
             return Err(remaining);
         }
+        // All of it is ours: nobody frees into it or allocates from it, and what
+        // fails is carved out of what is claimed.
+        self.forget_quarantined(range);
+        let mut from = range.first();
+        while let Some(next) = self.tree.prune(range, from, NODES) {
+            from = next;
+            drop(closed);
+            thread::yield_now();
+            closed = self.gate.close();
+        }
+        self.forget_quarantined(range);
         let mut spans = self.spans.lock();
-        spans.remove(removing.range);
+        spans.remove(range);
         self.note_largest(&spans);
         drop(spans);
-        for (at, poisoned) in self.stock.poison.in_range(removing.range) {
+        self.closing.end(&self.stock, removing);
+        drop(closed);
+        give_tables_back(&self.spans, &self.stock.forest, range);
+        self.tree.settle();
+        Ok(())
+    }
+
+    /// Takes the words of quarantined granules out; the set remembers them.
+    fn forget_quarantined(&self, range: Granules) {
+        for (at, poisoned) in self.stock.poison.in_range(range) {
             if poisoned == Poisoned::Quarantined {
                 // Absent only where memory for the node was out.
                 let _word = self.tree.clear_immediate(Block::containing(at, Order::ZERO));
                 self.stock.poison.remove(at);
             }
-        }
-        self.closing.end(&self.stock, removing);
-        drop(closed);
-        self.give_tables_back(removing.range);
-        Ok(())
-    }
-
-    /// Lets the system have the memory of tables of a range that has left, window
-    /// by window, until it comes back.
-    fn give_tables_back(&self, range: Granules) {
-        let mut done = GivenBack::default();
-        loop {
-            let closed = self.gate.close();
-            // Held throughout: a span that is added enters the list before it is
-            // given, and it is given in a bracket.
-            let spans = self.spans.lock();
-            let Some(hole) = spans.holes().find(|hole| hole.covers(range)) else { return };
-            if self.stock.forest.give_back(hole, range, &mut done, CHUNKS) {
-                return;
-            }
-            drop((spans, closed));
-            thread::yield_now();
         }
     }
 

@@ -13,7 +13,6 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-#[test]
 fn the_tables_of_a_span_that_left_are_with_the_system() {
     const SPAN: u64 = 1 << 22;
     let potad = Potad::new();
@@ -68,7 +67,54 @@ fn the_tables_of_a_span_that_left_are_with_the_system() {
         swap.hot_remove(SPAN..2 * SPAN).unwrap().finish().unwrap();
         assert_eq!(swap.stats().forest_bytes, stats.forest_bytes);
     }
-    swap.hot_add(SPAN..2 * SPAN).unwrap();
-    let raw = swap.alloc_raw(Order::ZERO, OwnerId(1)).unwrap();
-    swap.free_raw(raw).unwrap();
+}
+
+/// The nodes of look-up go with the span too, once no reader is left on them.
+fn the_nodes_of_lookup_are_with_the_system() {
+    const SPAN: u64 = 1 << 18;
+    let potad = Potad::new();
+    let ram = Resource::new("ram").granule(4096).span(0..SPAN << 12);
+    let ram = potad.register(ram).unwrap();
+    let before = (ram.stats().lookup_bytes, resident());
+    let mut hand = ram.hand();
+    for _ in 0..SPAN {
+        let raw = hand.alloc_raw(Order::ZERO, OwnerId(7)).unwrap();
+        assert!(raw.base().0 < SPAN);
+    }
+    let full = (ram.stats().lookup_bytes, resident());
+    // 8 bytes per granule.
+    assert!(full.0 - before.0 >= 8 * SPAN && (full.1 - before.1) << 10 >= 8 * SPAN);
+    let removal = ram.hot_remove(SPAN << 11..SPAN << 12).unwrap();
+    for at in SPAN / 2..SPAN {
+        let raw = ram.raw_at(Granule(at), Order::ZERO).unwrap();
+        hand.free_raw(raw).unwrap();
+    }
+    removal.finish().unwrap();
+    let mut after = full;
+    for _ in 0..1000 {
+        after = (ram.stats().lookup_bytes, resident());
+        if after.0 <= full.0 - 4 * SPAN + (SPAN / 4) {
+            break;
+        }
+        potad::pin().flush();
+    }
+    println!("lookup: bytes and resident KiB before {before:?}, full {full:?}, half {after:?}");
+    assert!(after.0 <= full.0 - 4 * SPAN + SPAN / 4, "bytes");
+    assert!((full.1 - after.1) << 10 >= 3 * SPAN, "resident");
+    // What stays is found as ever; what comes back is published as ever.
+    let guard = potad::pin();
+    let owner_at = |at: u64| ram.find(at << 12, &guard).map(|found| found.owner());
+    assert_eq!((owner_at(SPAN / 2 - 1), owner_at(SPAN / 2)), (Some(OwnerId(7)), None));
+    ram.hot_add(SPAN << 11..SPAN << 12).unwrap();
+    for _ in 0..SPAN / 2 {
+        let raw = hand.alloc_raw(Order::ZERO, OwnerId(9)).unwrap();
+        assert_eq!(owner_at(raw.base().0), Some(OwnerId(9)));
+    }
+    assert_eq!(ram.validate(), Ok(0));
+}
+
+#[test]
+fn what_a_span_took_is_with_the_system_once_it_has_left() {
+    the_tables_of_a_span_that_left_are_with_the_system();
+    the_nodes_of_lookup_are_with_the_system();
 }

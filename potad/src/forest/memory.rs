@@ -9,7 +9,7 @@
 //!
 //! # Sharing
 //!
-//! Only while every hand is closed, so that nobody is about to set a bit.
+//! Only while nobody can add a span, so that nobody is about to set a bit.
 
 use super::Forest;
 use crate::words::{FAN, Words};
