@@ -28,6 +28,13 @@ pub trait RangeMap: Send + Sync + 'static {
     fn clear(&self) {
         self.remove(Addresses::ALL);
     }
+    /// Becomes a copy of another.
+    fn copy_from(&self, other: &Self) {
+        self.clear();
+        for (range, value) in other.all() {
+            self.set(range, value);
+        }
+    }
     /// The ranges, in order.
     fn all(&self) -> Vec<(Addresses, u32)>;
 }
@@ -49,6 +56,10 @@ impl RangeMap for Ranges<Payload> {
 
     fn clear(&self) {
         Self::clear(self);
+    }
+
+    fn copy_from(&self, other: &Self) {
+        Self::copy_from(self, other).expect("memory");
     }
 
     #[inline]
@@ -110,7 +121,7 @@ pub trait Cutting {
 #[derive(Debug, Default)]
 pub struct Locked<C>(RwLock<C>);
 
-impl<C: Cutting + Default + Send + Sync + 'static> RangeMap for Locked<C> {
+impl<C: Cutting + Clone + Default + Send + Sync + 'static> RangeMap for Locked<C> {
     const NAME: &'static str = C::NAME;
 
     fn new() -> Self {
@@ -127,6 +138,11 @@ impl<C: Cutting + Default + Send + Sync + 'static> RangeMap for Locked<C> {
         self.0.write().cut(range);
     }
 
+    fn copy_from(&self, other: &Self) {
+        let copy = other.0.read().clone();
+        *self.0.write() = copy;
+    }
+
     #[inline]
     fn find(&self, page: u64) -> Option<u64> {
         let (_, first, value) = self.0.read().ceiling(page)?;
@@ -139,7 +155,7 @@ impl<C: Cutting + Default + Send + Sync + 'static> RangeMap for Locked<C> {
 }
 
 /// The standard library's.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Standard(BTreeMap<u64, (u64, u32)>);
 
 impl Cutting for Standard {
@@ -249,6 +265,11 @@ mod others {
 
         fn remove(&self, range: Addresses) {
             self.write().remove(range.first()..=range.last());
+        }
+
+        fn copy_from(&self, other: &Self) {
+            let copy = other.read().clone();
+            *self.write() = copy;
         }
 
         #[inline]

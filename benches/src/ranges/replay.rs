@@ -128,12 +128,7 @@ fn change<M: RangeMap>(spaces: &[M], number: u32, record: &RangeRecord) {
         RangeOp::Map => space.set(range_of(record), number),
         RangeOp::Unmap => space.remove(range_of(record)),
         RangeOp::Clear => space.clear(),
-        RangeOp::Fork { from } => {
-            space.clear();
-            for (range, value) in spaces[from as usize].all() {
-                space.set(range, value);
-            }
-        }
+        RangeOp::Fork { from } => space.copy_from(&spaces[from as usize]),
         RangeOp::Protect | RangeOp::Lookup => {}
     }
 }
