@@ -262,6 +262,15 @@ fn run<V: Value + Debug + Clone>(
         assert_eq!(summary.addresses, all.sum::<u128>(), "after {op:?}");
     }
     nothing_is_lost(&map);
+    let copy = Ranges::new();
+    copy.set(Addresses::ALL, make(0)).unwrap();
+    copy.copy_from(&map).unwrap();
+    copy.copy_from(&copy).unwrap();
+    let ranges = |map: &Ranges<V>| -> Vec<_> {
+        map.iter(Addresses::ALL, &pin()).map(|found| found.range()).collect()
+    };
+    assert_eq!(ranges(&copy), ranges(&map));
+    nothing_is_lost(&copy);
     // The same by building.
     let sorted =
         oracle.0.iter().map(|(&first, &(last, value))| (addresses(first, last), make(value)));
@@ -348,6 +357,24 @@ fn what_is_unsorted_is_refused_and_dropped() {
     let (before, next) = (addresses(5, 9), addresses(9, 12));
     assert_eq!(refused, RangesError::Unsorted { before, next });
     assert_eq!((Arc::strong_count(&dropped), dropped.load(Relaxed)), (1, 7));
+}
+
+#[test]
+fn many_at_once_are_found_as_one_by_one() {
+    let map = Ranges::new();
+    for at in 0..3000u64 {
+        map.insert(addresses(at * at, at * at + at), Payload::from(at as u32)).unwrap();
+    }
+    let guard = pin();
+    let all: Vec<u64> = (0..9_000_000).step_by(997).chain([u64::MAX, 1 << 40]).collect();
+    let mut count = 0;
+    map.find_many(&all, &guard, |number, found| {
+        assert_eq!(number, count);
+        count += 1;
+        assert_eq!(found, map.find(all[number], &guard));
+    });
+    assert_eq!(count, all.len());
+    Ranges::<Payload>::new().find_many(&all, &guard, |_, found| assert_eq!(found, None));
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod flat;
 mod mapped;
 pub mod peers;
+pub mod replay;
 mod tree;
 mod workload;
 

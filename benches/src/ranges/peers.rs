@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 /// A map of ranges, as a program uses one. Single-threaded here, but behind
 /// what it would need with threads.
-pub trait RangeMap {
+pub trait RangeMap: Send + Sync + 'static {
     /// What it is.
     const NAME: &'static str;
     /// An empty one.
@@ -24,6 +24,17 @@ pub trait RangeMap {
     fn remove(&self, range: Addresses);
     /// What a page names.
     fn find(&self, page: u64) -> Option<u64>;
+    /// Takes every name out.
+    fn clear(&self) {
+        self.remove(Addresses::ALL);
+    }
+    /// Becomes a copy of another.
+    fn copy_from(&self, other: &Self) {
+        self.clear();
+        for (range, value) in other.all() {
+            self.set(range, value);
+        }
+    }
     /// The ranges, in order.
     fn all(&self) -> Vec<(Addresses, u32)>;
 }
@@ -41,6 +52,14 @@ impl RangeMap for Ranges<Payload> {
 
     fn remove(&self, range: Addresses) {
         Self::remove(self, range).expect("memory");
+    }
+
+    fn clear(&self) {
+        Self::clear(self);
+    }
+
+    fn copy_from(&self, other: &Self) {
+        Self::copy_from(self, other).expect("memory");
     }
 
     #[inline]
@@ -61,7 +80,7 @@ impl RangeMap for Ranges<Payload> {
 type Stored = (u64, u64, u32);
 
 /// An ordered map from last pages.
-pub trait Cutting: Default {
+pub trait Cutting {
     /// What it is.
     const NAME: &'static str;
     /// The first stored range that ends at a page or above.
@@ -85,13 +104,24 @@ pub trait Cutting: Default {
             }
         }
     }
+
+    /// All ranges, in order.
+    fn listed(&self) -> Vec<(Addresses, u32)> {
+        let mut all = Vec::new();
+        let mut from = Some(0);
+        while let Some((last, first, value)) = from.and_then(|from| self.ceiling(from)) {
+            all.push((Addresses::new(first, last).expect("in order"), value));
+            from = last.checked_add(1);
+        }
+        all
+    }
 }
 
 /// An ordered map behind a lock for reading and writing.
 #[derive(Debug, Default)]
 pub struct Locked<C>(RwLock<C>);
 
-impl<C: Cutting> RangeMap for Locked<C> {
+impl<C: Cutting + Clone + Default + Send + Sync + 'static> RangeMap for Locked<C> {
     const NAME: &'static str = C::NAME;
 
     fn new() -> Self {
@@ -108,6 +138,11 @@ impl<C: Cutting> RangeMap for Locked<C> {
         self.0.write().cut(range);
     }
 
+    fn copy_from(&self, other: &Self) {
+        let copy = other.0.read().clone();
+        *self.0.write() = copy;
+    }
+
     #[inline]
     fn find(&self, page: u64) -> Option<u64> {
         let (_, first, value) = self.0.read().ceiling(page)?;
@@ -115,19 +150,12 @@ impl<C: Cutting> RangeMap for Locked<C> {
     }
 
     fn all(&self) -> Vec<(Addresses, u32)> {
-        let map = self.0.read();
-        let mut all = Vec::new();
-        let mut from = Some(0);
-        while let Some((last, first, value)) = from.and_then(|from| map.ceiling(from)) {
-            all.push((Addresses::new(first, last).expect("in order"), value));
-            from = last.checked_add(1);
-        }
-        all
+        self.0.read().listed()
     }
 }
 
 /// The standard library's.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Standard(BTreeMap<u64, (u64, u32)>);
 
 impl Cutting for Standard {
@@ -151,29 +179,211 @@ impl Cutting for Standard {
 /// Visits maps by type.
 pub trait MapVisitor {
     /// One of them.
-    fn visit<M: RangeMap + Send + Sync + 'static>(&mut self);
+    fn visit<M: RangeMap>(&mut self);
 }
 
 /// Visits every map that was compiled in, ours first.
 pub fn visit_maps(visitor: &mut impl MapVisitor) {
     visitor.visit::<Ranges<Payload>>();
     visitor.visit::<Locked<Standard>>();
+    #[cfg(feature = "peers")]
+    others::visit(visitor);
+}
+
+fn filled<M: RangeMap>(workload: &Workload) -> M {
+    let map = M::new();
+    for (number, range) in (1..=u32::MAX).zip(&workload.ranges) {
+        map.set(*range, number);
+    }
+    map
 }
 
 /// Measures look-ups in each peer, which holds a workload's ranges, and
-/// returns the least time.
+/// returns the least time. The workload is the same at each call.
 pub(crate) fn find_all(
     workload: &Workload,
     measure: impl Fn(&dyn Fn(u64) -> Option<u64>) -> f64,
 ) -> Option<f64> {
-    fn filled<M: RangeMap>(workload: &Workload) -> M {
-        let map = M::new();
-        for (number, range) in (1..=u32::MAX).zip(&workload.ranges) {
-            map.set(*range, number);
-        }
-        map
-    }
     static STANDARD: OnceLock<Locked<Standard>> = OnceLock::new();
     let standard = STANDARD.get_or_init(|| filled(workload));
-    Some(measure(&|page| standard.find(page)))
+    let best = measure(&|page| standard.find(page));
+    #[cfg(feature = "peers")]
+    let best = others::find_all(workload, measure).min(best);
+    Some(best)
+}
+
+#[cfg(feature = "peers")]
+mod others {
+    //! Crates that map ranges, or could.
+
+    use super::{Cutting, MapVisitor, RangeMap, Stored, Workload, filled};
+    use congee::Congee;
+    use crossbeam_skiplist::SkipMap;
+    use lookup::Addresses;
+    use parking_lot::RwLock;
+    use rangemap::RangeInclusiveMap;
+    use scc::TreeIndex;
+    use std::ops::Bound;
+    use std::sync::OnceLock;
+
+    pub(super) fn visit(visitor: &mut impl MapVisitor) {
+        visitor.visit::<RwLock<RangeInclusiveMap<u64, u32>>>();
+        visitor.visit::<Concurrent<SkipMap<u64, (u64, u32)>>>();
+        visitor.visit::<Concurrent<TreeIndex<u64, (u64, u32)>>>();
+        visitor.visit::<Concurrent<Congee<usize, usize>>>();
+    }
+
+    /// Without `scc`, whose look-up of a ceiling takes seconds at this size.
+    pub(super) fn find_all(
+        workload: &Workload,
+        measure: impl Fn(&dyn Fn(u64) -> Option<u64>) -> f64,
+    ) -> f64 {
+        static MAP: OnceLock<RwLock<RangeInclusiveMap<u64, u32>>> = OnceLock::new();
+        static SKIP: OnceLock<Concurrent<SkipMap<u64, (u64, u32)>>> = OnceLock::new();
+        static CONGEE: OnceLock<Concurrent<Congee<usize, usize>>> = OnceLock::new();
+        let map = MAP.get_or_init(|| filled(workload));
+        let skip = SKIP.get_or_init(|| filled(workload));
+        let congee = CONGEE.get_or_init(|| filled(workload));
+        let times = [
+            measure(&|page| map.find(page)),
+            measure(&|page| skip.find(page)),
+            measure(&|page| congee.find(page)),
+        ];
+        times.into_iter().fold(f64::INFINITY, f64::min)
+    }
+
+    impl RangeMap for RwLock<RangeInclusiveMap<u64, u32>> {
+        const NAME: &'static str = "RwLock<rangemap>";
+
+        fn new() -> Self {
+            Self::default()
+        }
+
+        fn set(&self, range: Addresses, value: u32) {
+            self.write().insert(range.first()..=range.last(), value);
+        }
+
+        fn remove(&self, range: Addresses) {
+            self.write().remove(range.first()..=range.last());
+        }
+
+        fn copy_from(&self, other: &Self) {
+            let copy = other.read().clone();
+            *self.write() = copy;
+        }
+
+        #[inline]
+        fn find(&self, page: u64) -> Option<u64> {
+            self.read().get(&page).map(|&value| value.into())
+        }
+
+        fn all(&self) -> Vec<(Addresses, u32)> {
+            let range = |range: &std::ops::RangeInclusive<u64>| {
+                Addresses::new(*range.start(), *range.end()).expect("in order")
+            };
+            self.read().iter().map(|(at, &value)| (range(at), value)).collect()
+        }
+    }
+
+    /// A map that any thread may change.
+    #[derive(Debug, Default)]
+    pub(super) struct Concurrent<C>(C);
+
+    impl<C: Default + Send + Sync + 'static> RangeMap for Concurrent<C>
+    where
+        for<'a> &'a C: Cutting,
+    {
+        const NAME: &'static str = <&C as Cutting>::NAME;
+
+        fn new() -> Self {
+            Self::default()
+        }
+
+        fn set(&self, range: Addresses, value: u32) {
+            let mut map = &self.0;
+            map.cut(range);
+            map.insert((range.last(), range.first(), value));
+        }
+
+        fn remove(&self, range: Addresses) {
+            (&self.0).cut(range);
+        }
+
+        #[inline]
+        fn find(&self, page: u64) -> Option<u64> {
+            let (_, first, value) = (&self.0).ceiling(page)?;
+            (first <= page).then_some(value.into())
+        }
+
+        fn all(&self) -> Vec<(Addresses, u32)> {
+            (&self.0).listed()
+        }
+    }
+
+    impl Cutting for &SkipMap<u64, (u64, u32)> {
+        const NAME: &'static str = "crossbeam-skiplist";
+
+        #[inline]
+        fn ceiling(&self, page: u64) -> Option<Stored> {
+            let entry = self.lower_bound(Bound::Included(&page))?;
+            let (first, value) = *entry.value();
+            Some((*entry.key(), first, value))
+        }
+
+        fn insert(&mut self, (last, first, value): Stored) {
+            SkipMap::insert(self, last, (first, value));
+        }
+
+        fn delete(&mut self, last: u64) {
+            SkipMap::remove(self, &last);
+        }
+    }
+
+    impl Cutting for &TreeIndex<u64, (u64, u32)> {
+        const NAME: &'static str = "scc::TreeIndex";
+
+        #[inline]
+        fn ceiling(&self, page: u64) -> Option<Stored> {
+            let guard = scc::Guard::new();
+            let (&last, &(first, value)) = self.range(page.., &guard).next()?;
+            Some((last, first, value))
+        }
+
+        fn insert(&mut self, (last, first, value): Stored) {
+            let _ = self.insert_sync(last, (first, value));
+        }
+
+        fn delete(&mut self, last: u64) {
+            self.remove_sync(&last);
+        }
+    }
+
+    /// Its values are words: pages less one, and the value.
+    impl Cutting for &Congee<usize, usize> {
+        const NAME: &'static str = "congee";
+
+        #[inline]
+        fn ceiling(&self, page: u64) -> Option<Stored> {
+            let guard = self.pin();
+            let mut found = [(0, 0)];
+            // Lossless: 64-bit targets, as the crates demand.
+            let count = self.range(&(page as usize), &usize::MAX, &mut found, &guard);
+            if count == 0 {
+                return None;
+            }
+            let (last, word) = (found[0].0 as u64, found[0].1 as u64);
+            Some((last, last - (word >> 32), word as u32))
+        }
+
+        fn insert(&mut self, (last, first, value): Stored) {
+            let guard = self.pin();
+            let word = (last - first) << 32 | u64::from(value);
+            Congee::insert(self, last as usize, word as usize, &guard).expect("memory");
+        }
+
+        fn delete(&mut self, last: u64) {
+            let guard = self.pin();
+            Congee::remove(self, &(last as usize), &guard);
+        }
+    }
 }

@@ -426,6 +426,22 @@ impl<V: Value> Edit<'_, V> {
     }
 }
 
+/// A copy of a tree in another slab, with units of its own; `None` when memory
+/// is out.
+pub(super) fn copy_tree<V: Value>(slab: &mut Slab, node: View<'_>) -> Option<Word> {
+    // Where the node is makes no difference to what it holds.
+    let mut draft = Draft::new(node.level, 0);
+    draft.copy(node, 0, 63);
+    draft.replace_words(|word| {
+        if word.is_value() {
+            // SAFETY: a `V`'s, whose unit the node has.
+            return Some(unsafe { again::<V>(word) });
+        }
+        copy_tree::<V>(slab, node.child(word))
+    })?;
+    slab.make(&draft)
+}
+
 /// What the top slot holds, of a root.
 pub(super) fn top_of(root: Word) -> Option<Item> {
     if root.is_none() {

@@ -9,7 +9,7 @@
 //! found whatever is changed beside it, and *nothing* is no retry away from the
 //! truth.
 
-use super::node::{Item, Step, View, slot_mask};
+use super::node::{Hit, Item, Step, View, slot_mask};
 use super::word::Word;
 use super::{Addresses, Ranges, Value};
 use core::fmt;
@@ -20,25 +20,42 @@ use memdesc::Guard;
 
 /// A value and the addresses that it was found for.
 pub struct Found<'a, V: Value> {
-    range: Addresses,
+    range: Where,
     value: ManuallyDrop<V>,
     lent: PhantomData<&'a V>,
 }
 
+/// The addresses, or how to tell them.
+#[derive(Clone, Copy)]
+enum Where {
+    Known(Addresses),
+    Met(Hit),
+}
+
 impl<V: Value> Found<'_, V> {
+    /// The hit was made under the guard of the lifetime.
+    #[inline]
+    fn met(hit: Hit) -> Self {
+        let found = Self::of(Item { at: Addresses::ALL, word: hit.word });
+        Self { range: Where::Met(hit), ..found }
+    }
+
     /// The item was reached from the root under the guard of the lifetime.
     #[inline]
     pub(super) fn of(item: Item) -> Self {
         // SAFETY: made by this map of a `V`; never dropped, and its unit is
         // given up only after the guard is gone.
         let value = unsafe { V::from_raw(item.word.raw()) };
-        Self { range: item.at, value: ManuallyDrop::new(value), lent: PhantomData }
+        Self { range: Where::Known(item.at), value: ManuallyDrop::new(value), lent: PhantomData }
     }
 
     /// What of the range was found: a piece, or the whole, as the call says.
     #[inline]
     pub fn range(&self) -> Addresses {
-        self.range
+        match self.range {
+            Where::Known(at) => at,
+            Where::Met(hit) => hit.item().at,
+        }
     }
 }
 
@@ -53,13 +70,13 @@ impl<V: Value> Deref for Found<'_, V> {
 
 impl<V: Value + PartialEq> PartialEq for Found<'_, V> {
     fn eq(&self, other: &Self) -> bool {
-        self.range == other.range && **self == **other
+        self.range() == other.range() && **self == **other
     }
 }
 
 impl<V: Value + fmt::Debug> fmt::Debug for Found<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} of {:?}", **self, self.range)
+        write!(f, "{:?} of {:?}", **self, self.range())
     }
 }
 
@@ -70,7 +87,7 @@ impl<V: Value> Ranges<V> {
     /// No RMW, nothing written.
     #[inline]
     pub fn find<'a>(&'a self, at: u64, guard: &'a Guard) -> Option<Found<'a, V>> {
-        descend(self.root(guard), at).map(Found::of)
+        descend(self.root(guard), at).map(Found::met)
     }
 
     /// What each of many addresses names: `each` is called with the number of
@@ -113,7 +130,7 @@ const LANES: usize = 32;
 
 /// The piece that holds an address.
 #[inline]
-pub(super) fn descend(root: Option<View<'_>>, at: u64) -> Option<Item> {
+pub(super) fn descend(root: Option<View<'_>>, at: u64) -> Option<Hit> {
     let root = root?;
     // A node is 64 bits to be counted at each level: worth an instruction that
     // not every processor has.
@@ -127,20 +144,21 @@ pub(super) fn descend(root: Option<View<'_>>, at: u64) -> Option<Item> {
 
 #[cfg(all(target_arch = "x86_64", feature = "std", not(loom), not(miri)))]
 #[target_feature(enable = "popcnt")]
-fn descend_counting(root: View<'_>, at: u64) -> Option<Item> {
+fn descend_counting(root: View<'_>, at: u64) -> Option<Hit> {
     descend_from(root, at)
 }
 
 #[inline(always)]
-fn descend_from(root: View<'_>, at: u64) -> Option<Item> {
+fn descend_from(root: View<'_>, at: u64) -> Option<Hit> {
     if at & !slot_mask(root.level + 1) != 0 {
         return None;
     }
-    let mut node = root;
+    // Anew, and not a copy: kept in registers.
+    let mut node = root.reached(root.link());
     loop {
         match node.step(at) {
             Step::Nothing => return None,
-            Step::Value(item) => return Some(item),
+            Step::Value(hit) => return Some(hit),
             Step::Down(link) => node = node.child(link),
         }
     }
@@ -179,8 +197,8 @@ fn descend_many_from(root: View<'_>, at: &[u64], found: &mut [Option<Item>; LANE
             left &= left - 1;
             match root.reached(links[lane]).step(at[lane]) {
                 Step::Nothing => going &= !(1 << lane),
-                Step::Value(item) => {
-                    found[lane] = Some(item);
+                Step::Value(hit) => {
+                    found[lane] = Some(hit.item());
                     going &= !(1 << lane);
                 }
                 Step::Down(link) => {

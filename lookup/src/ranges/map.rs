@@ -1,6 +1,6 @@
 //! The map itself: what it is made of, and how it is changed.
 
-use super::edit::{Edit, NoMemory, Old, Way, top_of};
+use super::edit::{Edit, NoMemory, Old, Way, copy_tree, top_of};
 use super::find::descend;
 use super::node::{Item, TOP, View, publishing};
 use super::retire::{Retired, give_all_back, retire_all};
@@ -152,7 +152,7 @@ impl<V: Value> Ranges<V> {
         let mut writer = self.writer();
         let root = self.root_view();
         let Some(found) = descend(root, at) else { return Ok(None) };
-        let range = walk::whole(root, found).at;
+        let range = walk::whole(root, found.item()).at;
         self.change_locked(&mut writer, range, None)?;
         self.unlock(writer);
         Ok(Some(range))
@@ -174,6 +174,52 @@ impl<V: Value> Ranges<V> {
             writer.retired.push(Retired { link: root, gone: u64::MAX });
         }
         self.unlock(writer);
+    }
+
+    /// Becomes a copy of another map, as it is at one moment, in place of
+    /// whatever was here: what a fork does to an address space.
+    ///
+    /// Node by node, so much faster than setting range after range.
+    ///
+    /// ```
+    /// # use potad_lookup::{Addresses, Payload, Ranges};
+    /// let (parent, child) = (Ranges::new(), Ranges::new());
+    /// parent.insert(Addresses::new(10, 19)?, Payload::from(1))?;
+    /// child.copy_from(&parent)?;
+    /// parent.remove(Addresses::ALL)?;
+    /// let guard = memdesc::pin();
+    /// assert!(child.find(12, &guard).is_some() && parent.find(12, &guard).is_none());
+    /// # Ok::<(), potad_lookup::RangesError>(())
+    /// ```
+    pub fn copy_from(&self, other: &Self) -> Result<(), RangesError> {
+        let ours = Arc::as_ptr(&self.shared);
+        // Two that copy each other at once take the locks in one order.
+        let (mut writer, theirs) = match ours.cmp(&Arc::as_ptr(&other.shared)) {
+            core::cmp::Ordering::Equal => return Ok(()),
+            core::cmp::Ordering::Less => {
+                let writer = self.writer();
+                (writer, other.writer())
+            }
+            core::cmp::Ordering::Greater => {
+                let theirs = other.writer();
+                (self.writer(), theirs)
+            }
+        };
+        let no_memory = RangesError::OutOfMemory { asked: Addresses::ALL };
+        writer.slab.collect(&self.shared.returned);
+        writer.retired.try_reserve(1).map_err(|_| no_memory)?;
+        let copy = match other.root_view() {
+            None => Word::NONE,
+            Some(root) => copy_tree::<V>(&mut writer.slab, root).ok_or(no_memory)?,
+        };
+        let old = self.root_word();
+        self.root.store(copy.0, publishing());
+        if !old.is_none() {
+            writer.retired.push(Retired { link: old, gone: u64::MAX });
+        }
+        drop(theirs);
+        self.unlock(writer);
+        Ok(())
     }
 
     /// A map of ranges in order of address that do not overlap.

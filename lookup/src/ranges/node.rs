@@ -30,6 +30,7 @@ use core::ptr::{self, NonNull};
 use memdesc::ORDERS_PER_LEVEL;
 use memdesc::sync::atomic::{AtomicPtr, Ordering};
 use memdesc::sync::cell::UnsafeCell;
+use smallvec::SmallVec;
 
 /// The level of the slot that would hold everything: above the last.
 pub(super) const TOP: u32 = memdesc::LEVELS;
@@ -68,6 +69,12 @@ pub(super) const fn slot_mask(level: u32) -> u64 {
     if level >= TOP { u64::MAX } else { (1 << (ORDERS_PER_LEVEL * level)) - 1 }
 }
 
+/// The same for the level of a node, which is not the top.
+#[inline(always)]
+const fn low_mask(level: u32) -> u64 {
+    !(u64::MAX << (ORDERS_PER_LEVEL * level))
+}
+
 /// The slot of an address within its node.
 #[inline]
 pub(super) const fn slot_of(at: u64, level: u32) -> u32 {
@@ -75,10 +82,10 @@ pub(super) const fn slot_of(at: u64, level: u32) -> u32 {
     (at >> (ORDERS_PER_LEVEL * level)) as u32 & 63
 }
 
-/// The addresses of the slot of `at`.
+/// The addresses of the slot of `at`; below the top.
 #[inline]
 pub(super) const fn slot_around(at: u64, level: u32) -> Addresses {
-    Addresses::known(at & !slot_mask(level), at | slot_mask(level))
+    Addresses::known(at & !low_mask(level), at | low_mask(level))
 }
 
 /// The lowest level at which both are in one node.
@@ -158,10 +165,38 @@ pub(super) struct Item {
 /// Where one step of a look-up leads.
 pub(super) enum Step {
     Nothing,
-    /// The piece that holds the address.
-    Value(Item),
+    /// The address is named.
+    Value(Hit),
     /// A link.
     Down(Word),
+}
+
+/// Where a look-up ended: a value, and what says of which addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Hit {
+    pub(super) word: Word,
+    at: u64,
+    bits: Bits,
+    level: u32,
+    /// Of a lone value.
+    place: Option<u64>,
+}
+
+impl Hit {
+    /// The value with the addresses of its piece.
+    #[inline]
+    pub(super) fn item(self) -> Item {
+        let within = slot_around(self.at, self.level);
+        if let Some(place) = self.place {
+            return Item { at: lone_at(within.first(), self.word, place), word: self.word };
+        }
+        let slot = slot_of(self.at, self.level);
+        let (first, last) = (self.bits.run_first(slot), self.bits.run_last(slot));
+        let from = |slots: u32| u64::from(slots) << (ORDERS_PER_LEVEL * self.level);
+        let (before, after) = (from(slot - first), from(last - slot));
+        let at = Addresses::known(within.first() - before, within.last() + after);
+        Item { at, word: self.word }
+    }
 }
 
 /// A node that can be read.
@@ -261,29 +296,24 @@ impl<'a> View<'a> {
     /// One step of a look-up; `at` is one of the node's addresses.
     #[inline(always)]
     pub(super) fn step(self, at: u64) -> Step {
-        let slot = slot_of(at, self.level);
-        let Some((word, place)) = self.entry(slot) else { return Step::Nothing };
-        let within = slot_around(at, self.level);
-        let Some(place) = place else {
-            if !word.is_value() {
-                return Step::Down(word);
-            }
-            let (first, last) = (self.bits.run_first(slot), self.bits.run_last(slot));
-            let from = |slots: u32| u64::from(slots) << (ORDERS_PER_LEVEL * self.level);
-            let first = within.first() - from(slot - first);
-            return Step::Value(Item {
-                at: Addresses::known(first, within.last() + from(last - slot)),
-                word,
-            });
-        };
-        let lone = lone_at(within.first(), word, place);
-        if !lone.contains(at) {
+        let Some((word, place)) = self.entry(slot_of(at, self.level)) else {
             return Step::Nothing;
+        };
+        let offset = at & low_mask(self.level);
+        if let Some(place) = place {
+            let is_inside = match word.is_value() {
+                true => (place >> 32..=place & 0xffff_ffff).contains(&offset),
+                // The node's first address: the rest must agree.
+                false => offset ^ place <= low_mask(word.level() + 1),
+            };
+            if !is_inside {
+                return Step::Nothing;
+            }
         }
-        match word.is_value() {
-            true => Step::Value(Item { at: lone, word }),
-            false => Step::Down(word),
+        if !word.is_value() {
+            return Step::Down(word);
         }
+        Step::Value(Hit { word, at, bits: self.bits, level: self.level, place })
     }
 
     /// What a slot holds; of a run over several slots, this slot's part.
@@ -328,7 +358,7 @@ pub(super) fn lone_at(first: u64, word: Word, place: u64) -> Addresses {
         return Addresses::known(first | place >> 32, first | place & 0xffff_ffff);
     }
     let base = first | place;
-    Addresses::known(base, base | slot_mask(word.level() + 1))
+    Addresses::known(base, base | low_mask(word.level() + 1))
 }
 
 /// The ordering of the one store that publishes a change: pairs with the
@@ -347,23 +377,22 @@ pub(super) struct Draft {
     /// Its first address.
     pub(super) base: u64,
     bits: Bits,
-    words: [Word; MAX_WORDS],
-    len: usize,
+    words: SmallVec<[Word; MAX_WORDS]>,
 }
 
 impl Draft {
     pub(super) fn new(level: u32, base: u64) -> Self {
         debug_assert_eq!(base & slot_mask(level + 1), 0);
-        Self { level, base, bits: Bits::default(), words: [Word::NONE; MAX_WORDS], len: 0 }
+        Self { level, base, bits: Bits::default(), words: SmallVec::new() }
     }
 
     pub(super) fn bits(&self) -> Bits {
         self.bits
     }
 
+    #[inline]
     fn push(&mut self, word: Word) {
-        self.words[self.len] = word;
-        self.len += 1;
+        self.words.push(word);
     }
 
     /// Takes over the entries of a node that begin in `first..=last`, as far as
@@ -414,6 +443,22 @@ impl Draft {
         self.push(Word(ptr::without_provenance_mut(place as usize)));
     }
 
+    /// Replaces the word of each entry by what is made of it; `None` as soon as
+    /// nothing is.
+    pub(super) fn replace_words(
+        &mut self,
+        mut make: impl FnMut(Word) -> Option<Word>,
+    ) -> Option<()> {
+        let (mut left, mut index) = (self.bits.heads, 0);
+        while left != 0 {
+            let slot = left.trailing_zeros();
+            left &= left - 1;
+            self.words[index] = make(self.words[index])?;
+            index += 1 + usize::from(self.bits.is_lone(slot));
+        }
+        Some(())
+    }
+
     /// The one entry, if there is just one.
     pub(super) fn single(&self) -> Option<Item> {
         if self.bits.heads.count_ones() != 1 {
@@ -443,7 +488,7 @@ impl Draft {
         // SAFETY: nobody else looks.
         head.bits.with_mut(|bits| unsafe { *bits = self.bits });
         let words = node.as_ptr().wrapping_add(1).cast::<AtomicPtr<()>>();
-        for (index, word) in self.words[..self.len].iter().enumerate() {
+        for (index, word) in self.words.iter().enumerate() {
             // SAFETY: within the node.
             let cell = unsafe { &*words.wrapping_add(index).cast_const() };
             // Relaxed: the store of the link publishes it.

@@ -137,7 +137,7 @@ impl<V: Value> Ranges<V> {
     /// ```
     pub fn range_at<'a>(&'a self, at: u64, guard: &'a Guard) -> Option<Found<'a, V>> {
         let root = self.root(guard);
-        let piece = descend(root, at)?;
+        let piece = descend(root, at)?.item();
         Some(Found::of(whole(root, piece)))
     }
 
