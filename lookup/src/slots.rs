@@ -81,7 +81,9 @@ impl<H: Home> Tree<H> {
             return Some(hit);
         }
         let mut level = SECTION_LEVEL;
-        let mut group = self.array(level).group(index_of(at, level))?;
+        let Some(mut group) = self.array(level).group(index_of(at, level)) else {
+            return self.hit_again(at, rises);
+        };
         loop {
             // `Acquire` pairs with the Release store of a publication, or of a
             // link: what the word names is there, initialised.

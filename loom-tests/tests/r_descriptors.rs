@@ -475,10 +475,19 @@ fn r10_twin_merged_and_nobody_told() {
 /// R10: the word of a live block goes up between two arrays; a look-up goes down
 /// and does not pass it.
 fn r10_find_against_rise() {
+    rise(23);
+}
+
+/// The same where no block was ever so small that it has a section.
+fn r10_find_against_rise_above() {
+    rise(29);
+}
+
+fn rise(order: u32) {
     let ram = Ram::new();
-    let half = 1 << 23;
-    let folio = ram.tree().publish(block(0, 23), ram.folio(7)).unwrap();
-    let slab = ram.tree().publish(block(half, 23), ram.slab(8)).unwrap();
+    let half = 1 << order;
+    let folio = ram.tree().publish(block(0, order), ram.folio(7)).unwrap();
+    let slab = ram.tree().publish(block(half, order), ram.slab(8)).unwrap();
     let reader = {
         let ram = ram.clone();
         thread::spawn(move || {
@@ -486,13 +495,18 @@ fn r10_find_against_rise() {
             assert!(ram.tree().find(Granule(half), &guard).is_some(), "live throughout");
         })
     };
-    assert_eq!(ram.tree().merge(&folio.lock(), &slab.lock()), Ok(block(0, 24)));
+    assert_eq!(ram.tree().merge(&folio.lock(), &slab.lock()), Ok(block(0, order + 1)));
     reader.join().unwrap();
 }
 
 #[test]
 fn r10_find_meets_rise() {
     bounded("R10 find || merge into the array above", 3, 1_900, r10_find_against_rise);
+}
+
+#[test]
+fn r10_find_meets_rise_above() {
+    bounded("R10 find || merge two arrays above", 3, 1_900, r10_find_against_rise_above);
 }
 
 #[test]
