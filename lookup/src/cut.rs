@@ -188,7 +188,7 @@ impl<H: Home> Tree<H> {
     }
 
     /// The group that holds a piece of a block above the sections.
-    fn group_or_make(&self, piece: Block) -> Result<&Group, LookupError> {
+    pub(crate) fn group_or_make(&self, piece: Block) -> Result<&Group, LookupError> {
         let level = piece.order().level();
         if level >= SECTION_LEVEL {
             self.array_group(piece, level)

@@ -42,6 +42,14 @@ pub enum LookupError {
         /// The type.
         name: &'static str,
     },
+    /// Only the two halves of one block can be joined.
+    #[error("{asked} and {found} are no buddies")]
+    NotBuddies {
+        /// The one that was to keep its descriptor.
+        asked: Block,
+        /// The other.
+        found: Block,
+    },
     /// A single granule has no halves.
     #[error("{asked} cannot be split")]
     Indivisible {

@@ -39,8 +39,9 @@ impl<H: Home> Tree<H> {
         let info = self.kinds()?.info(kind)?;
         // SAFETY: `Fresh` made the cell with home `H`; the word was tagged
         // with the kind that this very set gives its type. The word was in a
-        // slot while `guard` was pinned, and `retract`, which alone lets a
-        // cell go to the epoch, first clears every slot that names it.
+        // slot while `guard` was pinned, and what lets a cell go to the epoch
+        // (a retraction, or another's taking over) first overwrites every slot
+        // that names it, or unlinks its node.
         unsafe { Peeked::adopt(word, info, guard) }.map(Found::Descriptor)
     }
 
@@ -49,35 +50,73 @@ impl<H: Home> Tree<H> {
     ///
     /// Two RMWs with the drop, on one line.
     pub fn get<T: Descriptor>(&self, at: Granule) -> Option<Ref<H, T>> {
-        let mut moved = Word::EMPTY;
-        loop {
-            let guard = pin();
-            let found = self.find(at, &guard)?;
-            if seeded!("read without a pin") {
-                unpin(&guard);
-            }
-            // Dead means gone: while its word still stood in the slot, nobody
-            // else lived here.
-            let got = found.descriptor()?.try_get_as::<T>()?;
-            // The re-check: a split may have moved the address on.
-            if got.block().contains(at) || seeded!("re-check left out") {
-                return Some(got);
-            }
-            moved = changed(moved, got.word())?;
-        }
+        let describes = |got: &Ref<H, T>| got.header().describes(at);
+        self.get_if(at, |peeked| peeked.try_get_as::<T>(), describes, Ref::word)
     }
 
     /// The same for any type.
     pub fn get_erased(&self, at: Granule) -> Option<ErasedRef<H>> {
-        let mut moved = Word::EMPTY;
-        loop {
-            let guard = pin();
-            let got = self.find(at, &guard)?.descriptor()?.try_get()?;
-            if got.block().contains(at) {
+        let describes = |got: &ErasedRef<H>| got.header().describes(at);
+        self.get_if(at, |peeked| peeked.try_get(), describes, ErasedRef::word)
+    }
+
+    #[inline(always)]
+    fn get_if<R>(
+        &self,
+        at: Granule,
+        take: impl Fn(&Peeked<'_, H>) -> Option<R>,
+        describes: impl Fn(&R) -> bool,
+        word: impl Fn(&R) -> Word,
+    ) -> Option<R> {
+        // One pin for all turns: what we saw is not freed, so its word is no
+        // other descriptor's meanwhile.
+        let guard = pin();
+        let mut before = Word::EMPTY;
+        for turn in 0.. {
+            let found = self.find(at, &guard)?;
+            if seeded!("read without a pin") {
+                unpin(&guard);
+            }
+            let peeked = found.descriptor()?;
+            let Some(got) = take(peeked) else {
+                // Dead means gone: while its word still stood in the slot,
+                // nobody else lived here. Unless it had moved before.
+                if !peeked.header().is_moved() || seeded!("moved and dead means gone") {
+                    return None;
+                }
+                continue;
+            };
+            // The re-check: a split may have moved the address on, or another
+            // descriptor taken it over.
+            if describes(&got) || seeded!("re-check left out") {
                 return Some(got);
             }
-            moved = changed(moved, got.word())?;
+            // The same again: taken apart and put together meanwhile, or
+            // somebody's stray word, and no answer.
+            if before == word(&got) && (turn > TURNS || self.is_stray(peeked, at)) {
+                return None;
+            }
+            before = word(&got);
         }
+        None
+    }
+
+    /// Whether a slot names a descriptor that does not describe it. Never waits:
+    /// `false` also if somebody holds the lock, and may be at it.
+    #[cold]
+    fn is_stray(&self, peeked: &Peeked<'_, H>, at: Granule) -> bool {
+        let stray = peeked.try_lock().is_some_and(|locked| self.is_stray_locked(&locked, at));
+        if !stray {
+            memdesc::sync::thread::yield_now();
+        }
+        stray
+    }
+
+    /// The same, exactly: under the lock neither the place nor what names it
+    /// changes.
+    fn is_stray_locked(&self, locked: &LockedErased<'_, H>, at: Granule) -> bool {
+        let named = self.hit(at).is_some_and(|hit| hit.word.names_same(locked.word()));
+        named && !locked.contains(at)
     }
 
     /// The lock of the descriptor at a granule: the one proof that it
@@ -101,7 +140,6 @@ impl<H: Home> Tree<H> {
         at: Granule,
         wanted: impl Fn(&Peeked<'_, H>) -> bool,
     ) -> Option<LockedErased<'static, H>> {
-        let mut moved = Word::EMPTY;
         loop {
             let guard = pin();
             let found = self.find(at, &guard)?;
@@ -109,9 +147,14 @@ impl<H: Home> Tree<H> {
             let locked = match peeked.try_lock() {
                 Some(locked) => locked,
                 None => {
-                    // Held, or dead, which is gone. The wait keeps a reference
-                    // instead of the pin.
-                    let counted = peeked.try_get()?;
+                    // Held, or dead, which is gone, unless it had moved. The
+                    // wait keeps a reference instead of the pin.
+                    let Some(counted) = peeked.try_get() else {
+                        if peeked.header().is_moved() {
+                            continue;
+                        }
+                        return None;
+                    };
                     drop(guard);
                     counted.into_locked()
                 }
@@ -120,17 +163,17 @@ impl<H: Home> Tree<H> {
             if locked.contains(at) || seeded!("re-check left out") {
                 return Some(locked);
             }
-            moved = changed(moved, locked.word())?;
+            if self.is_stray_locked(&locked, at) {
+                return None;
+            }
         }
     }
 }
 
-/// Ends a search that a split cannot explain: a split overwrites the slot
-/// before it shrinks the place, so the next look finds another word. The same
-/// again is somebody's stray word, and no answer.
-fn changed(before: Word, now: Word) -> Option<Word> {
-    (before != now).then_some(now)
-}
+/// A get looks again so often, while the same descriptor is there and not there:
+/// far more than splits and merges can explain. More is somebody's stray word
+/// under somebody's lock.
+const TURNS: u32 = if cfg!(loom) { 16 } else { 10_000 };
 
 /// The bug of one twin.
 fn unpin(guard: &Guard) {

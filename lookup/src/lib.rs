@@ -60,6 +60,7 @@ mod error;
 mod find;
 mod immediate;
 mod leaf;
+mod migrate;
 mod near;
 mod next;
 mod node;

@@ -56,11 +56,9 @@ impl<H: Home> Tree<H> {
         if !are_of(slots, word) {
             return Err(dead);
         }
-        let info = word.descriptor_kind().and_then(|kind| self.kinds()?.info(kind));
-        let Some(info) = info else { return Err(dead) };
         clear(slots);
         // SAFETY: as in `retract`: the slots that named it were among these,
         // for the first of them did, and were cleared just now.
-        Ok((block, unsafe { dead.into_garbage(info) }))
+        Ok((block, unsafe { dead.into_garbage() }))
     }
 }

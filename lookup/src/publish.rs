@@ -77,7 +77,6 @@ impl<H: Home> Tree<H> {
         let wrong = LookupError::WrongWord { asked: block };
         let word = dead.word();
         let slots = self.slots(block).filter(|slots| are_of(slots, word)).ok_or(wrong)?;
-        let info = word.descriptor_kind().and_then(|kind| self.kinds()?.info(kind)).ok_or(wrong)?;
         if !seeded!("words left behind") {
             clear(slots);
         }
@@ -85,8 +84,7 @@ impl<H: Home> Tree<H> {
         // SAFETY: the slots that named it were among `slots`, for the first of
         // them did, and were cleared just now; it is dead, so none will name
         // it again.
-        // The kind was given by the same set when it was published here.
-        let garbage = unsafe { dead.into_garbage(info) };
+        let garbage = unsafe { dead.into_garbage() };
         Ok(Retracted { block, owner, poisoned, garbage })
     }
 }

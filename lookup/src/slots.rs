@@ -74,13 +74,16 @@ impl<H: Home> Tree<H> {
         if at.0 >= MAX_GRANULES {
             return None;
         }
-        if self.upper_levels() != 0
+        let rises = self.rises();
+        if rises != 0
             && let Some(hit) = self.upper_hit(at)
         {
             return Some(hit);
         }
         let mut level = SECTION_LEVEL;
-        let mut group = self.array(level).group(index_of(at, level))?;
+        let Some(mut group) = self.array(level).group(index_of(at, level)) else {
+            return self.hit_again(at, rises);
+        };
         loop {
             // `Acquire` pairs with the Release store of a publication, or of a
             // link: what the word names is there, initialised.
@@ -91,10 +94,16 @@ impl<H: Home> Tree<H> {
                     level -= 1;
                 }
                 Some(_) => return None,
-                None if word.is_empty() => return None,
+                None if word.is_empty() => return self.hit_again(at, rises),
                 None => return Some(Hit { group, level, word }),
             }
         }
+    }
+
+    /// Looks again if a live block's word went up meanwhile: it may have passed.
+    #[inline]
+    fn hit_again(&self, at: Granule, rises: u64) -> Option<Hit<'_>> {
+        if self.rises() == rises { None } else { self.hit(at) }
     }
 
     /// The same for levels 4 to 10, highest first. The bits are read anew at

@@ -13,6 +13,8 @@ use memdesc::{Descriptor, Home, Kind, Kinds, LEVELS, OnceSlot, pin, seeded, try_
 
 /// The lowest level that is an array: its words are sections.
 pub(crate) const SECTION_LEVEL: u32 = 3;
+/// The levels in `upper`.
+const LEVEL_BITS: u64 = 0xffff;
 const ARRAYS: usize = (LEVELS - SECTION_LEVEL) as usize;
 
 /// From granules to words. Starts empty, at whatever size; see the crate's
@@ -73,6 +75,7 @@ pub struct Tree<H: Home> {
     // Read by every look-up, written a few times in a tree's life.
     /// Bit `l`: a word was stored at level `l` >= 4. Never cleared: set before
     /// the first such store, so that a reader who misses the bit came before.
+    /// From bit 16: words of live blocks that went up a level there.
     upper: AtomicU64,
     /// The set of the first home that published here: what kinds mean.
     kinds: OnceSlot<Kinds>,
@@ -111,7 +114,25 @@ impl<H: Home> Tree<H> {
     pub(crate) fn upper_levels(&self) -> u64 {
         // Relaxed: whoever learnt of a block learnt of its bit before; whoever
         // saw a word leave its level (Acquire) sees the bit of the next.
-        self.upper.load(Ordering::Relaxed)
+        self.upper.load(Ordering::Relaxed) & LEVEL_BITS
+    }
+
+    /// The levels, and how often a live block's word rose to one of them. A
+    /// look-up that found nothing between two equal answers missed nothing.
+    #[inline]
+    pub(crate) fn rises(&self) -> u64 {
+        // `Acquire` pairs with `note_rise`: whoever has counted a rise sees the
+        // word above.
+        self.upper.load(Ordering::Acquire)
+    }
+
+    /// Counts a rise: after the word was stored above, before it is cleared
+    /// below.
+    pub(crate) fn note_rise(&self) {
+        if !seeded!("rise not counted") {
+            // `Release`: the word above is seen by whoever counts this.
+            self.upper.fetch_add(LEVEL_BITS + 1, Ordering::Release);
+        }
     }
 
     /// Announces words at a level, before the first is stored.

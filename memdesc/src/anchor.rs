@@ -149,9 +149,10 @@ impl<H> Anchor<H> {
         self.let_go.load(Ordering::Relaxed)
     }
 
-    /// Takes a unit for a thread without a share. The caller borrows a `Keep`.
+    /// Takes a unit for a thread without a share. The caller borrows a `Keep`,
+    /// or has a unit.
     pub(crate) fn take(&self) {
-        // Relaxed: the `Keep` keeps the anchor.
+        // Relaxed: that keeps the anchor.
         self.count.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -399,6 +400,14 @@ impl<H: Home> Unit<H> {
         #[cfg(loom)]
         modelled::take_unit(anchor);
         #[cfg(not(any(loom, feature = "std")))]
+        anchor.take();
+        // INVARIANT: taken just above.
+        Self { anchor: NonNull::from(anchor) }
+    }
+
+    /// Another unit of the same home: one read-modify-write.
+    pub(crate) fn again(anchor: &Anchor<H>) -> Self {
+        // The caller's own unit keeps the anchor meanwhile.
         anchor.take();
         // INVARIANT: taken just above.
         Self { anchor: NonNull::from(anchor) }

@@ -26,7 +26,7 @@ use crate::anchor::{Anchor, Unit};
 use crate::header::{After, Header};
 #[cfg(all(feature = "std", not(loom)))]
 use crate::slab::Class;
-use crate::{Dead, Descriptor, Home, OwnerId, Word};
+use crate::{Dead, Descriptor, Home, OwnerId, Word, seeded};
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::any::TypeId;
 use core::fmt;
@@ -348,6 +348,16 @@ impl<H: Home> Handle<H> {
         unsafe { (*self.head()).anchor }
     }
 
+    /// Another unit of the home.
+    ///
+    /// # Safety
+    ///
+    /// The cell is not torn down meanwhile.
+    pub(crate) unsafe fn unit(&self) -> Unit<H> {
+        // SAFETY: the cell has a unit until its teardown has run.
+        Unit::again(unsafe { self.anchor().as_ref() })
+    }
+
     /// The home.
     ///
     /// # Safety
@@ -375,38 +385,45 @@ impl<H: Home> Handle<H> {
         unsafe { &(*cell).body }
     }
 
-    /// Gives up a reference. The caller's, and its last use of this handle.
+    /// Gives up a reference. The caller's, who knows that the body is what
+    /// `info` says, and its last use of this handle.
     #[inline]
-    pub(crate) fn put(&self) {
+    pub(crate) fn put(&self, info: &'static TypeInfo) {
         #[cfg(loom)]
         if std::thread::panicking() {
             return;
         }
         if self.header().put() == After::Dies {
-            self.tear_down();
+            self.tear_down(info);
         }
     }
 
-    /// Gives up the lock. The caller's, and its last use of this handle.
+    /// Gives up the lock. The caller's, who knows that the body is what `info`
+    /// says, and its last use of this handle.
     #[inline]
-    pub(crate) fn unlock(&self) {
+    pub(crate) fn unlock(&self, info: &'static TypeInfo) {
         #[cfg(loom)]
         if std::thread::panicking() {
             return;
         }
         if self.header().unlock() == After::Dies {
-            self.tear_down();
+            self.tear_down(info);
         }
     }
 
     /// Runs the teardown. The caller made the header die.
     #[inline]
-    fn tear_down(&self) {
+    fn tear_down(&self, info: &'static TypeInfo) {
         // SAFETY: the unit of a cell is given up by its teardown, which runs
         // once, for death is one edge.
         let unit = unsafe { Unit::from_raw(self.anchor()) };
         // INVARIANT of `Dead`: whoever made it die tears it down.
-        H::teardown(Dead::new(Self { word: self.word, home: PhantomData }, unit.home()));
+        let dead = Dead::new(Self { word: self.word, home: PhantomData }, unit.home(), info);
+        if self.header().is_moved() && !seeded!("moved, and retracted all the same") {
+            // SAFETY: no slot names a moved one: whoever moved it promised.
+            return drop(unsafe { dead.into_garbage() });
+        }
+        H::teardown(dead);
     }
 }
 

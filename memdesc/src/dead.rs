@@ -35,23 +35,23 @@ use core::ptr::NonNull;
 ///
 /// # Invariants
 ///
-/// The handle names a cell whose state is DEAD|LOCKED, and this is the only
-/// value that was made of that edge.
+/// The handle names a cell whose state is DEAD|LOCKED and whose body is what
+/// `info` says, and this is the only value that was made of that edge.
 #[must_use = "retract it from its tree, or it leaks"]
 pub struct Dead<'a, H: Home> {
     handle: Handle<H>,
     home: &'a H,
+    info: &'static TypeInfo,
 }
 
 impl<'a, H: Home> Dead<'a, H> {
-    /// INVARIANT of the caller: it made the edge to DEAD.
+    /// INVARIANT of the caller: it made the edge to DEAD, and the type is right.
     #[inline]
-    pub(crate) fn new(handle: Handle<H>, home: &'a H) -> Self {
-        Self { handle, home }
+    pub(crate) fn new(handle: Handle<H>, home: &'a H, info: &'static TypeInfo) -> Self {
+        Self { handle, home, info }
     }
 
-    /// The block it described; `None` if it never had one, or if another
-    /// descriptor has taken it over.
+    /// The block it described; `None` if it never had one.
     #[inline]
     pub fn block(&self) -> Option<Block> {
         self.handle.header().place()
@@ -92,15 +92,14 @@ impl<'a, H: Home> Dead<'a, H> {
     ///
     /// # Safety
     ///
-    /// - No slot of any tree names the descriptor, and none will.
-    /// - `info` is the type of its body.
+    /// No slot of any tree names the descriptor, and none will.
     #[doc(hidden)]
     #[inline]
-    pub unsafe fn into_garbage(self, info: &'static TypeInfo) -> Garbage {
+    pub unsafe fn into_garbage(self) -> Garbage {
         let cell = NonNull::new(self.handle.word().cell()).expect("a descriptor has an address");
         // INVARIANT: unreachable by the promise; dead, so that no handle but
         // peeks under older pins is left.
-        Garbage { cell, info }
+        Garbage { cell, info: self.info }
     }
 }
 

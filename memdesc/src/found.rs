@@ -135,6 +135,12 @@ impl<'g, H: Home> Peeked<'g, H> {
         self.handle.header()
     }
 
+    /// The word that names the descriptor.
+    #[doc(hidden)]
+    pub fn word(&self) -> Word {
+        self.handle.word()
+    }
+
     /// The descriptor with its type, if that is `T`.
     #[inline]
     pub fn downcast<T: Descriptor>(&self) -> Option<Peek<'g, T>> {

@@ -42,7 +42,11 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     }
 
     #[inline]
-    fn with_unit(unit: Unit<H>, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
+    pub(crate) fn with_unit(
+        unit: Unit<H>,
+        owner: OwnerId,
+        body: T,
+    ) -> Result<Self, (OutOfMemory, T)> {
         // INVARIANT: just made.
         match cell::make(unit, owner, body) {
             Ok(cell) => Ok(Self { cell }),
@@ -80,6 +84,13 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     #[doc(hidden)]
     pub fn set_place(&self, block: Block) {
         self.cell().head.header.set_place(Some(block));
+    }
+
+    /// Marks it as failed before anybody sees it, when it takes over a block
+    /// that is.
+    #[doc(hidden)]
+    pub fn poison(&self) {
+        self.cell().head.header.poison();
     }
 
     /// Takes the place back, when publishing failed.

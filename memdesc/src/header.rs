@@ -5,7 +5,7 @@
 //! ```text
 //!        63            32 31       16 15         8 7    4    3    2      1       0
 //!       +----------------+-----------+------------+------+------+------+--------+--------+
-//! state |      refs      | owner id  | user flags |  0   |POISON| DEAD | PARKED | LOCKED |
+//! state |      refs      | owner id  | user flags |  M   |POISON| DEAD | PARKED | LOCKED |
 //!       +----------------+-----------+------------+------+------+------+--------+--------+
 //! place |                 2 * base + (1 << order), 0 = none                               |
 //!       +--------------------------------------------------------------------------------+
@@ -26,6 +26,11 @@
 //! | PARKED  | a locker about to park             | `unlock`, which wakes all  |
 //! | DEAD    | `put`, `unlock`: see below         | nobody                     |
 //! | POISON  | `poison`, under the lock           | nobody                     |
+//! | M       | `set_moved`, under the lock        | nobody                     |
+//!
+//! M is the lowest of its four bits: another descriptor has taken the block
+//! over. No slot names a moved one any more; it is counted and locked as
+//! before, and freed by its last put without a look at slots or range.
 //!
 //! The fourth combination, no reference and not locked, does not exist: the one
 //! operation that would make it, the last `put` or an `unlock`, goes to
@@ -44,13 +49,14 @@
 //! and `unlock` are one compare-exchange each, repeated when it loses. One line.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Block, OwnerId, seeded};
+use crate::{Block, Granule, OwnerId, seeded};
 use core::fmt;
 
 pub(crate) const LOCKED: u64 = 1 << 0;
 pub(crate) const PARKED: u64 = 1 << 1;
 pub(crate) const DEAD: u64 = 1 << 2;
 pub(crate) const POISONED: u64 = 1 << 3;
+pub(crate) const MOVED: u64 = 1 << 4;
 const FLAGS_SHIFT: u32 = 8;
 const OWNER_SHIFT: u32 = 16;
 const REFS_SHIFT: u32 = 32;
@@ -167,6 +173,28 @@ impl Header {
         self.state.load(Ordering::Relaxed) & POISONED != 0
     }
 
+    /// Notes that another descriptor has taken the block over. The caller holds
+    /// the lock, and has overwritten every slot.
+    pub(crate) fn set_moved(&self) {
+        // `Release` pairs with the load in `is_moved`: whoever sees it and looks
+        // up again sees the other descriptor in the slot.
+        self.state.fetch_or(MOVED, Ordering::Release);
+    }
+
+    /// Whether another descriptor has taken the block over.
+    #[inline]
+    pub fn is_moved(&self) -> bool {
+        // `Acquire` pairs with `set_moved`.
+        self.state.load(Ordering::Acquire) & MOVED != 0
+    }
+
+    /// Whether the descriptor describes `at`: for sure under the lock only, and
+    /// at some moment of the call elsewhere.
+    #[inline]
+    pub fn describes(&self, at: Granule) -> bool {
+        self.place().is_some_and(|block| block.contains(at)) && !self.is_moved()
+    }
+
     /// Whether the descriptor has been torn down.
     #[inline]
     pub fn is_dead(&self) -> bool {
@@ -207,7 +235,8 @@ impl Header {
         (before >> FLAGS_SHIFT) as u8
     }
 
-    /// The block, if the descriptor is or was published.
+    /// The block, if the descriptor is or was published: the last one, once
+    /// another descriptor has taken it over.
     #[inline]
     pub fn place(&self) -> Option<Block> {
         // `Acquire` pairs with `set_place`.
@@ -234,9 +263,13 @@ impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.load(Ordering::Relaxed);
         write!(f, "refs {} {:?}", state >> REFS_SHIFT, self.owner())?;
-        for (bit, name) in
-            [(LOCKED, "locked"), (PARKED, "parked"), (DEAD, "dead"), (POISONED, "poisoned")]
-        {
+        for (bit, name) in [
+            (LOCKED, "locked"),
+            (PARKED, "parked"),
+            (DEAD, "dead"),
+            (POISONED, "poisoned"),
+            (MOVED, "moved"),
+        ] {
             if state & bit != 0 {
                 write!(f, " {name}")?;
             }

@@ -8,7 +8,7 @@
 
 use crate::cell::{Handle, TypeInfo};
 use crate::refs::block_of;
-use crate::{Block, Descriptor, ErasedRef, Granule, Header, Home, OwnerId, Ref, Word};
+use crate::{Block, Descriptor, ErasedRef, Granule, Header, Home, OwnerId, Ref, Word, seeded};
 use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
@@ -106,6 +106,26 @@ impl<H: Home, T: Descriptor> Locked<'_, H, T> {
     pub unsafe fn set_place(&self, block: Block) {
         self.handle.header().set_place(Some(block));
     }
+
+    /// Notes that another descriptor has taken the block over: the last put
+    /// frees this one and looks at no slot.
+    ///
+    /// # Safety
+    ///
+    /// No slot that a look-up can still reach names the descriptor, and none
+    /// will.
+    #[doc(hidden)]
+    pub unsafe fn set_moved(&self) {
+        if !seeded!("moved, and nobody told") {
+            self.handle.header().set_moved();
+        }
+    }
+
+    /// Whether the descriptor describes no block any more: another has taken
+    /// it over.
+    pub fn is_moved(&self) -> bool {
+        self.handle.header().is_moved()
+    }
 }
 
 impl<H: Home, T: Descriptor> Deref for Locked<'_, H, T> {
@@ -120,7 +140,7 @@ impl<H: Home, T: Descriptor> Deref for Locked<'_, H, T> {
 
 impl<H: Home, T: Descriptor> Drop for Locked<'_, H, T> {
     fn drop(&mut self) {
-        self.handle.unlock();
+        self.handle.unlock(TypeInfo::of::<T>());
     }
 }
 
@@ -153,10 +173,11 @@ impl<'g, H: Home> LockedErased<'g, H> {
         block_of(self.handle.header())
     }
 
-    /// Whether the block holds `at`: what to ask after a look-up, because the
-    /// block may have been split between looking and locking.
+    /// Whether the descriptor describes `at`: what to ask after a look-up,
+    /// because between looking and locking the block may have been split, or
+    /// taken over by another descriptor.
     pub fn contains(&self, at: Granule) -> bool {
-        self.block().contains(at)
+        self.handle.header().describes(at)
     }
 
     /// The owner.
@@ -215,7 +236,7 @@ impl<'g, H: Home> LockedErased<'g, H> {
 
 impl<H: Home> Drop for LockedErased<'_, H> {
     fn drop(&mut self) {
-        self.handle.unlock();
+        self.handle.unlock(self.info);
     }
 }
 

@@ -8,7 +8,9 @@
 //! Taking one from a peek and dropping it: one RMW each, on one line.
 
 use crate::cell::{Handle, TypeInfo};
-use crate::{Block, Descriptor, Header, Home, Locked, LockedErased, OwnerId, Word};
+use crate::{
+    Block, Descriptor, Fresh, Header, Home, Locked, LockedErased, OutOfMemory, OwnerId, Word,
+};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem;
@@ -40,8 +42,9 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
         Self { handle: handle.expect("a descriptor word"), body: PhantomData }
     }
 
-    /// The block. It changes when a live block is split: only
-    /// [`lock`](Self::lock) makes it hold still.
+    /// The block. It changes when a live block is split, merged or shrunk: only
+    /// [`lock`](Self::lock) makes it hold still. Once another descriptor has
+    /// taken the block over, this is what it was: [`Header::is_moved`].
     pub fn block(&self) -> Block {
         block_of(self.handle.header())
     }
@@ -71,6 +74,19 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
         let handle = unsafe { self.handle.again() };
         // INVARIANT: the same cell, and that unit.
         Some(Self { handle, body: PhantomData })
+    }
+
+    /// Makes another descriptor of the same home, to take this one's place; no
+    /// [`Keep`](crate::Keep) is needed.
+    ///
+    /// Fails only for want of memory, and hands the body back.
+    pub fn fresh<U: Descriptor>(
+        &self,
+        owner: OwnerId,
+        body: U,
+    ) -> Result<Fresh<H, U>, (OutOfMemory, U)> {
+        // SAFETY: our unit of the count keeps it from being torn down.
+        Fresh::with_unit(unsafe { self.handle.unit() }, owner, body)
     }
 
     /// Waits for the lock. A thread that holds it already waits for ever.
@@ -122,7 +138,7 @@ impl<H: Home, T: Descriptor> Deref for Ref<H, T> {
 
 impl<H: Home, T: Descriptor> Drop for Ref<H, T> {
     fn drop(&mut self) {
-        self.handle.put();
+        self.handle.put(TypeInfo::of::<T>());
     }
 }
 
@@ -225,7 +241,7 @@ impl<H: Home> ErasedRef<H> {
 
 impl<H: Home> Drop for ErasedRef<H> {
     fn drop(&mut self) {
-        self.handle.put();
+        self.handle.put(self.info);
     }
 }
 

@@ -34,9 +34,8 @@ impl Home for Ram {
     fn teardown(dead: Dead<Self>) {
         let home = dead.home();
         home.torn_down.fetch_add(1, Relaxed);
-        let info = home.kinds.info(dead.word().descriptor_kind().unwrap()).unwrap();
-        // SAFETY: no slot ever named it, and the kinds are right.
-        drop(unsafe { dead.into_garbage(info) });
+        // SAFETY: no slot ever named it.
+        drop(unsafe { dead.into_garbage() });
         assert_eq!(home.gone.load(Relaxed), 0, "the home is there to the end");
     }
 }

@@ -14,9 +14,8 @@ impl Home for Ram {
         &self.0
     }
     fn teardown(dead: Dead<Self>) {
-        let info = dead.home().0.info(dead.word().descriptor_kind().unwrap()).unwrap();
-        // SAFETY: no slot ever named it, and the one kind is right.
-        drop(unsafe { dead.into_garbage(info) });
+        // SAFETY: no slot ever named it.
+        drop(unsafe { dead.into_garbage() });
     }
 }
 

@@ -45,10 +45,9 @@ impl Home for OneSlot {
             state.poisoned.fetch_add(usize::from(dead.poisoned()), Relaxed);
             let old = state.slot.swap(Word::EMPTY, Release);
             assert!(old.names_same(dead.word()));
-            let info = state.kinds.info(old.descriptor_kind().unwrap()).unwrap();
-            // SAFETY: the only slot was cleared just above, and the kinds are
-            // right: this home never registers another type under a number.
-            unsafe { dead.into_garbage(info) }.retire(guard);
+            // SAFETY: the only slot was cleared just above, and nobody stores
+            // the word again.
+            unsafe { dead.into_garbage() }.retire(guard);
         });
     }
 }

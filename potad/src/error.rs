@@ -229,6 +229,12 @@ pub enum Error {
     /// A single granule has no halves.
     #[error("a single granule cannot be split")]
     NoHalves,
+    /// The largest order has no buddy to be joined with.
+    #[error("a block of order {order} has no buddy")]
+    NoBuddy {
+        /// What was asked.
+        order: Order,
+    },
     /// The lookup tree refused the block's word.
     #[error("the lookup tree refused: {0}")]
     Lookup(lookup::LookupError),

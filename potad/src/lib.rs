@@ -65,6 +65,7 @@ mod home;
 mod isolate;
 #[cfg(all(feature = "std", not(loom)))]
 mod local;
+mod migrate;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;

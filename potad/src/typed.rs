@@ -72,9 +72,46 @@ impl<T: Descriptor> Block<T> {
         self.0.lock()
     }
 
+    /// The user's eight flags of the descriptor; anybody who finds it may read
+    /// and change them.
+    ///
+    /// ```
+    /// # use potad::{Potad, Resource, memdesc::Order};
+    /// # struct Folio;
+    /// # impl potad::memdesc::Descriptor for Folio { const NAME: &'static str = "folio"; }
+    /// # let potad = Potad::new();
+    /// # let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+    /// const DIRTY: u8 = 1 << 3;
+    /// let folio = ram.alloc(Order::ZERO, Folio)?;
+    /// assert_eq!(folio.set_flags(DIRTY), 0, "as they were");
+    /// let found = ram.get::<Folio>(folio.address()).unwrap();
+    /// assert_eq!(found.header().flags(), DIRTY);
+    /// assert_eq!(found.header().clear_flags(DIRTY), DIRTY);
+    /// assert_eq!(folio.flags(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flags(&self) -> u8 {
+        self.0.header().flags()
+    }
+
+    /// Sets flags and returns all eight as they were; see [`flags`](Self::flags).
+    pub fn set_flags(&self, flags: u8) -> u8 {
+        self.0.header().set_flags(flags)
+    }
+
+    /// Clears flags and returns all eight as they were; see
+    /// [`flags`](Self::flags).
+    pub fn clear_flags(&self, flags: u8) -> u8 {
+        self.0.header().clear_flags(flags)
+    }
+
     /// Whether memory has failed inside.
     pub fn is_poisoned(&self) -> bool {
         self.0.header().is_poisoned()
+    }
+
+    pub(crate) fn reference(&self) -> &Ref<T> {
+        &self.0
     }
 
     pub(crate) fn zone(&self) -> u32 {

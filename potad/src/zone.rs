@@ -367,9 +367,11 @@ impl Zone {
             Ok(fresh) => fresh,
             Err(Refused { given, why }) => return Err(Refused { given: (block, given), why }),
         };
+        // Before the lock: a pin may run drops, which may ask for the lock.
+        let pinned = memdesc::pin();
         let locked = block.lock();
         let split = self.state().tree.split(&locked, fresh);
-        drop(locked);
+        drop((locked, pinned));
         match split {
             Ok(upper) => Ok((block, Block::new(upper))),
             Err(refused) => Err(Refused {
@@ -441,15 +443,7 @@ impl Zone {
 
     /// Registers a type of descriptor; done by the first allocation too.
     pub fn register_kind<T: Descriptor>(&self) -> Result<Kind, Error> {
-        let kinds = &self.state().kinds;
-        match kinds.of::<T>() {
-            Some(kind) => Ok(kind),
-            None => match kinds.register::<T>() {
-                Ok(kind) => Ok(kind),
-                // Another thread was first.
-                Err(why) => kinds.of::<T>().ok_or(Error::Kind(why)),
-            },
-        }
+        self.state().register_kind::<T>()
     }
 
     /// Registers an owner, to be named by allocations of any zone of the potad.
