@@ -223,7 +223,6 @@ impl<'a> Run<'a> {
                 self.live[id] = Some(halves.0);
                 self.live[upper as usize] = Some(halves.1);
             }
-            _ => {}
         }
         Ok(())
     }
