@@ -50,8 +50,7 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
             label(left + WIDTH, bottom + 18.0, &format!("{most:.0} MiB faulted back"))
                 .set("text-anchor", "end"),
         );
-    let mut line: Vec<_> = panel.fixed.iter().collect();
-    line.sort_by(|one, other| one.refaulted.total_cmp(&other.refaulted));
+    let line = panel.line();
     let points: Vec<String> =
         line.iter().map(|at| format!("{:.1},{:.1}", x(at), y(at.of_oracle))).collect();
     let line = Polyline::new().set("points", points.join(" ")).set("fill", "none");
@@ -71,7 +70,10 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
         );
         let dot = Circle::new().set("cx", x(figure)).set("cy", y(figure.of_oracle));
         document = document.add(dot.set("r", radius).set("fill", fill).add(Title::new(told)));
-        document = document.add(label(x(figure) + 6.0, y(figure.of_oracle) - 4.0, &figure.name));
+        // Ages above their dots, presets below.
+        let below = if radius > 4.0 { 16.0 } else { -4.0 };
+        let name = label(x(figure) + 4.0, y(figure.of_oracle) + below, &figure.name);
+        document = document.add(name.set("fill", fill));
     }
     document
 }

@@ -7,6 +7,7 @@ use memdesc::Order;
 use potad::{BareBlock, Hand, Potad, Resource};
 use reporting::{Age, NEVER, Next, Policy, Reporter, Rule, ZoneSource};
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 /// The length to which a trace is scaled.
@@ -72,11 +73,25 @@ pub struct Panel {
 }
 
 impl Panel {
+    /// The fixed ages, from the least faulted back.
+    pub(super) fn line(&self) -> Vec<&Figure> {
+        let mut line: Vec<_> = self.fixed.iter().collect();
+        let key = |figure: &Figure| (figure.refaulted, figure.of_oracle);
+        line.sort_by(|one, other| key(one).partial_cmp(&key(other)).unwrap_or(Ordering::Equal));
+        line
+    }
+
     /// What the line of the fixed ages has at so much faulted back: between two
     /// ages in proportion; outside, the nearer end.
     pub fn line_at(&self, refaulted: f64) -> f64 {
-        let mut line: Vec<_> = self.fixed.iter().map(|at| (at.refaulted, at.of_oracle)).collect();
-        line.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut line: Vec<(f64, f64)> = Vec::new();
+        for at in self.line() {
+            // Of those that have as much faulted back, the best.
+            if line.last().is_some_and(|last| last.0 == at.refaulted) {
+                line.pop();
+            }
+            line.push((at.refaulted, at.of_oracle));
+        }
         let after = line.partition_point(|at| at.0 < refaulted);
         match (after.checked_sub(1).and_then(|before| line.get(before)), line.get(after)) {
             (Some(before), Some(after)) if after.0 > before.0 => {
