@@ -9,6 +9,7 @@
 //! - [`replay`]: a trace through each of them, verified and timed.
 //! - [`ranges`]: the same for maps of address ranges.
 
+pub mod frontier;
 pub mod gates;
 pub mod ranges;
 pub mod replay;

@@ -1,0 +1,84 @@
+//! The frontier as a picture: a panel per trace.
+
+use super::run::{Figure, Panel};
+use svg::Document;
+use svg::node::element::{Circle, Line, Polyline, Rectangle, Text, Title};
+
+const WIDTH: f64 = 360.0;
+const HEIGHT: f64 = 220.0;
+const MARGIN: f64 = 48.0;
+const COLUMNS: usize = 2;
+
+/// Draws every panel: MiB faulted back to the right, upward the part of the
+/// oracle's byte-seconds that was returned.
+pub fn chart(panels: &[Panel]) -> Document {
+    let rows = panels.len().div_ceil(COLUMNS);
+    let (width, height) =
+        (COLUMNS as f64 * (WIDTH + 2.0 * MARGIN), rows as f64 * (HEIGHT + 2.0 * MARGIN));
+    let mut document = Document::new()
+        .set("viewBox", (0, 0, width, height))
+        .set("width", width)
+        .set("height", height)
+        .add(Rectangle::new().set("width", width).set("height", height).set("fill", "#ffffff"));
+    for (index, panel) in panels.iter().enumerate() {
+        let left = (index % COLUMNS) as f64 * (WIDTH + 2.0 * MARGIN) + MARGIN;
+        let top = (index / COLUMNS) as f64 * (HEIGHT + 2.0 * MARGIN) + MARGIN;
+        document = draw(document, panel, left, top);
+    }
+    document
+}
+
+fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document {
+    let all = || panel.fixed.iter().chain(&panel.presets);
+    let most = all().map(|figure| figure.refaulted).fold(1.0, f64::max) * 1.1;
+    let highest = all().map(|figure| figure.of_oracle).fold(1.0, f64::max);
+    let x = |figure: &Figure| left + figure.refaulted / most * WIDTH;
+    let y = |part: f64| top + HEIGHT * (1.0 - part / highest);
+    let bottom = top + HEIGHT;
+    for part in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
+        let shade = if part == 0.8 { "#999999" } else { "#dddddd" };
+        let line = Line::new().set("x1", left).set("x2", left + WIDTH);
+        let line = line.set("y1", y(part)).set("y2", y(part)).set("stroke", shade);
+        document = document.add(line);
+        let name = format!("{:.0} %", part * 100.0);
+        document = document.add(label(left - 6.0, y(part) + 4.0, &name).set("text-anchor", "end"));
+    }
+    document = document
+        .add(label(left, top - 14.0, &panel.name).set("font-weight", "bold"))
+        .add(label(left, bottom + 18.0, "0"))
+        .add(
+            label(left + WIDTH, bottom + 18.0, &format!("{most:.0} MiB faulted back"))
+                .set("text-anchor", "end"),
+        );
+    let line = panel.line();
+    let points: Vec<String> =
+        line.iter().map(|at| format!("{:.1},{:.1}", x(at), y(at.of_oracle))).collect();
+    let line = Polyline::new().set("points", points.join(" ")).set("fill", "none");
+    document = document.add(line.set("stroke", "#3366aa"));
+    for (figure, fill, radius) in panel
+        .fixed
+        .iter()
+        .map(|figure| (figure, "#3366aa", 3.0))
+        .chain(panel.presets.iter().map(|figure| (figure, "#cc4422", 5.0)))
+    {
+        let told = format!(
+            "{}: {:.1} GiB s, {:.0} % of the oracle, {:.1} MiB faulted back",
+            figure.name,
+            figure.returned,
+            figure.of_oracle * 100.0,
+            figure.refaulted
+        );
+        let dot = Circle::new().set("cx", x(figure)).set("cy", y(figure.of_oracle));
+        document = document.add(dot.set("r", radius).set("fill", fill).add(Title::new(told)));
+        // Ages above their dots, presets below.
+        let below = if radius > 4.0 { 16.0 } else { -4.0 };
+        let name = label(x(figure) + 4.0, y(figure.of_oracle) + below, &figure.name);
+        document = document.add(name.set("fill", fill));
+    }
+    document
+}
+
+fn label(x: f64, y: f64, text: &str) -> Text {
+    let text = Text::new(text).set("x", x).set("y", y);
+    text.set("font-family", "sans-serif").set("font-size", 11)
+}
