@@ -187,7 +187,7 @@ impl<T: Blank + fmt::Debug> fmt::Debug for PageBox<T> {
 /// # Invariants
 ///
 /// `first` is the first of `len` live items, this array's own: mapped, if
-/// [`system::has_pages`], else a box of the global allocator.
+/// there are pages, else a box of the global allocator.
 pub struct PageArray<T: Blank> {
     first: NonNull<T>,
     len: usize,

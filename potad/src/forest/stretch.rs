@@ -8,7 +8,7 @@
 //!
 //! # Cost
 //!
-//! At most [`LOOKS`] words a level are looked at per call, and the empty ones
+//! At most `LOOKS` words a level are looked at per call, and the empty ones
 //! leave the summaries; so a call is bounded whatever the range holds.
 
 use super::{Forest, bit_of, word_of};
