@@ -193,8 +193,10 @@ pub(crate) fn retire(garbage: Garbage, guard: Option<&Guard>) {
     }
 }
 
-/// Hands what is in the bag to the epoch.
-pub(crate) fn flush_bag(guard: &Guard) {
+/// Hands what is in the bag to the epoch, and gives back units that were put
+/// off.
+pub(crate) fn flush(guard: &Guard) {
+    give_back();
     if let Some(bag) = with(|local| local.bag.take()).flatten() {
         bag.defer(guard);
     }
