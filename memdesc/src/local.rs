@@ -225,7 +225,8 @@ pub(crate) fn keep_bag(bag: Box<Bag>) {
 pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
     let given = with(|local| {
         for &(cell, info) in cells {
-            match info.class() {
+            // SAFETY: a cell of this type, whose memory goes below.
+            match unsafe { crate::cell::class_of(cell, info) } {
                 // SAFETY: made of memory of this class, and free.
                 Some(class) => unsafe { local.magazines[class.index()].give(class, cell) },
                 // SAFETY: free, by the promise.
