@@ -26,6 +26,7 @@ use crate::anchor::{Anchor, Unit};
 use crate::header::{After, Header};
 #[cfg(all(feature = "std", not(loom)))]
 use crate::slab::Class;
+use crate::tail::Placed;
 use crate::{Dead, Descriptor, Home, OwnerId, Word, seeded};
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::any::TypeId;
@@ -76,10 +77,12 @@ pub struct TypeInfo {
     type_id: TypeId,
     /// The type's own name for itself.
     pub name: &'static str,
-    /// The layout of the whole cell, the same for every home.
+    /// The layout of the whole cell without a tail, the same for every home.
     whole: Layout,
     /// Where in it the body lies.
     body: usize,
+    tail: Option<Placed>,
+    /// The slab's class for cells without a tail.
     #[cfg(all(feature = "std", not(loom)))]
     class: Option<Class>,
     /// Drops a body in place: the pointer is to a live one of this type.
@@ -97,6 +100,13 @@ impl TypeInfo {
                 name: T::NAME,
                 whole: Layout::new::<Cell<(), T>>(),
                 body: core::mem::offset_of!(Cell<(), T>, body),
+                tail: match T::TAIL {
+                    Some(tail) => {
+                        let end = core::mem::offset_of!(Cell<(), T>, body) + size_of::<T>();
+                        Some(Placed::after(end, align_of::<Cell<(), T>>(), tail))
+                    }
+                    None => None,
+                },
                 #[cfg(all(feature = "std", not(loom)))]
                 class: Class::of(Layout::new::<Cell<(), T>>()),
                 drop_body: if core::mem::needs_drop::<T>() { Some(drop_body::<T>) } else { None },
@@ -111,18 +121,79 @@ impl TypeInfo {
         ptr::eq(self, Self::of::<T>()) || self.type_id == TypeId::of::<T>()
     }
 
-    /// Bytes of a cell.
-    #[inline]
-    pub(crate) fn bytes(&self) -> usize {
-        self.whole.size()
+    /// Whether a tail of such items follows the body.
+    pub(crate) fn has_tail_of<E: 'static>(&self) -> bool {
+        self.tail.as_ref().is_some_and(Placed::is::<E>)
     }
 
-    /// The slab's class for the cells.
+    /// The layout of a cell with so many items behind its body.
+    #[inline]
+    fn layout(&self, len: usize) -> Option<Layout> {
+        match &self.tail {
+            None => Some(self.whole),
+            Some(tail) => tail.whole(len),
+        }
+    }
+
+    /// The slab's class for the cells of a layout.
     #[cfg(all(feature = "std", not(loom)))]
     #[inline]
-    pub(crate) fn class(&self) -> Option<Class> {
-        self.class
+    fn class(&self, whole: Layout) -> Option<Class> {
+        if self.tail.is_none() { self.class } else { Class::of(whole) }
     }
+}
+
+/// Items behind the body of a cell.
+///
+/// # Safety
+///
+/// `cell` was made by [`make`] with the type of `info`, and its memory not given
+/// back.
+#[inline]
+unsafe fn len_of(cell: NonNull<()>, info: &'static TypeInfo) -> usize {
+    let Some(tail) = &info.tail else { return 0 };
+    // SAFETY: within the cell, by the promise.
+    let len = unsafe { cell.byte_add(tail.len) }.cast::<usize>();
+    // SAFETY: written when the cell was made, and never after.
+    unsafe { len.read() }
+}
+
+/// The layout that a cell was made with.
+///
+/// # Safety
+///
+/// As [`len_of`].
+#[inline]
+unsafe fn layout_of(cell: NonNull<()>, info: &'static TypeInfo) -> Layout {
+    // SAFETY: promised by the caller.
+    match info.layout(unsafe { len_of(cell, info) }) {
+        Some(whole) => whole,
+        None => unreachable!("the layout existed when the cell was made"),
+    }
+}
+
+/// Bytes of a cell.
+///
+/// # Safety
+///
+/// As [`len_of`].
+#[cfg(not(loom))]
+#[inline]
+pub(crate) unsafe fn bytes_of(cell: NonNull<()>, info: &'static TypeInfo) -> usize {
+    // SAFETY: promised by the caller.
+    unsafe { layout_of(cell, info) }.size()
+}
+
+/// The slab's class of a cell.
+///
+/// # Safety
+///
+/// As [`len_of`].
+#[cfg(all(feature = "std", not(loom)))]
+#[inline]
+pub(crate) unsafe fn class_of(cell: NonNull<()>, info: &'static TypeInfo) -> Option<Class> {
+    // SAFETY: promised by the caller.
+    info.class(unsafe { layout_of(cell, info) })
 }
 
 /// # Safety
@@ -133,43 +204,60 @@ unsafe fn drop_body<T>(body: *mut ()) {
     unsafe { body.cast::<T>().drop_in_place() };
 }
 
-/// Memory for a cell, or `None`.
+/// Memory for a cell of a layout of the type's, or `None`.
 #[inline]
-fn take_memory(info: &'static TypeInfo) -> Option<NonNull<()>> {
+fn take_memory(info: &'static TypeInfo, whole: Layout) -> Option<NonNull<()>> {
     #[cfg(all(feature = "std", not(loom)))]
-    if let Some(class) = info.class {
+    if let Some(class) = info.class(whole) {
         return crate::local::take_cell(class);
     }
+    let _ = info;
     // SAFETY: a cell has at least a header, so the size is not zero.
-    NonNull::new(unsafe { alloc(info.whole) }.cast())
+    NonNull::new(unsafe { alloc(whole) }.cast())
 }
 
 /// Gives the memory of a cell back.
 ///
 /// # Safety
 ///
-/// `cell` came from [`take_memory`] of the same `info`, what was inside has been
+/// `cell` was made by [`make`] with the type of `info`, what was inside has been
 /// dropped or moved out, and nobody uses it, now or later.
 #[inline]
 pub(crate) unsafe fn give_memory(cell: NonNull<()>, info: &'static TypeInfo) {
+    // SAFETY: the memory is given back below, and not before.
+    let whole = unsafe { layout_of(cell, info) };
     #[cfg(all(feature = "std", not(loom)))]
-    if let Some(class) = info.class {
+    if let Some(class) = info.class(whole) {
         // SAFETY: promised by the caller.
         return unsafe { crate::local::give_cell(class, cell) };
     }
     // SAFETY: allocated with this layout, and the last use.
-    unsafe { dealloc(cell.as_ptr().cast(), info.whole) };
+    unsafe { dealloc(cell.as_ptr().cast(), whole) };
 }
 
 /// What could not be made into a cell: its size, and the parts.
 pub(crate) type Unmade<H, T> = (usize, Unit<H>, T);
 
-/// Makes a cell, which has the unit from then on, or hands the parts back.
+/// Makes a cell, which has the unit from then on, or hands the parts back. A
+/// tail, if the type has one, is empty.
 #[inline]
 pub(crate) fn make<H: Home, T: Descriptor>(
     unit: Unit<H>,
     owner: OwnerId,
     body: T,
+) -> Result<NonNull<Cell<H, T>>, Unmade<H, T>> {
+    make_with(unit, owner, body, 0, |_| {})
+}
+
+/// The same with items behind the body, which are the caller's to write through
+/// the pointer to the first; not called if the type has no tail.
+#[inline(always)]
+pub(crate) fn make_with<H: Home, T: Descriptor>(
+    unit: Unit<H>,
+    owner: OwnerId,
+    body: T,
+    len: usize,
+    write_items: impl FnOnce(NonNull<()>),
 ) -> Result<NonNull<Cell<H, T>>, Unmade<H, T>> {
     // A pointer is a pointer, whatever home it leads to.
     const {
@@ -177,10 +265,26 @@ pub(crate) fn make<H: Home, T: Descriptor>(
         assert!(align_of::<Cell<H, T>>() == align_of::<Cell<(), T>>());
     };
     let info = TypeInfo::of::<T>();
-    let Some(cell) = take_memory(info) else { return Err((info.bytes(), unit, body)) };
-    let cell = cell.cast::<Cell<H, T>>();
-    // SAFETY: fresh memory of this very layout.
-    unsafe { cell.write(Cell { head: Head::new(unit.into_raw(), owner), body }) };
+    let Some(whole) = info.layout(len) else { return Err((usize::MAX, unit, body)) };
+    let Some(memory) = take_memory(info, whole) else { return Err((whole.size(), unit, body)) };
+    if let Some(tail) = &info.tail {
+        // SAFETY: the layout has room for the length at this offset.
+        let at = unsafe { memory.byte_add(tail.len) }.cast::<usize>();
+        // SAFETY: fresh memory, aligned for it.
+        unsafe { at.write(len) };
+        // SAFETY: within the layout, or at its end.
+        write_items(unsafe { memory.byte_add(tail.items) });
+    }
+    let cell = memory.cast::<Cell<H, T>>();
+    // The two fields each by itself: padding behind the body may be the tail's.
+    // SAFETY: fresh memory that begins like a cell.
+    let head = unsafe { &raw mut (*cell.as_ptr()).head };
+    // SAFETY: as above.
+    unsafe { head.write(Head::new(unit.into_raw(), owner)) };
+    // SAFETY: as above.
+    let place = unsafe { &raw mut (*cell.as_ptr()).body };
+    // SAFETY: as above.
+    unsafe { place.write(body) };
     Ok(cell)
 }
 
@@ -191,12 +295,55 @@ pub(crate) fn make<H: Home, T: Descriptor>(
 /// `cell` was made by [`make`] with the same types, and is the caller's alone,
 /// who does not use it again.
 pub(crate) unsafe fn unmake<H: Home, T: Descriptor>(cell: NonNull<Cell<H, T>>) -> (Unit<H>, T) {
+    let info = TypeInfo::of::<T>();
+    // SAFETY: ours alone, and dropped once.
+    unsafe { drop_tail(cell.cast(), info) };
+    // SAFETY: a field of a cell that is ours.
+    let anchor = unsafe { (*cell.as_ptr()).head.anchor };
+    // SAFETY: as above.
+    let place = unsafe { &raw const (*cell.as_ptr()).body };
     // SAFETY: ours alone, and read once: the memory goes below.
-    let Cell { head, body } = unsafe { cell.read() };
+    let body = unsafe { place.read() };
     // SAFETY: made by `make` for this type, and moved out just above.
-    unsafe { give_memory(cell.cast(), TypeInfo::of::<T>()) };
+    unsafe { give_memory(cell.cast(), info) };
     // SAFETY: the cell's unit, which goes with the cell.
-    (unsafe { Unit::from_raw(head.anchor) }, body)
+    (unsafe { Unit::from_raw(anchor) }, body)
+}
+
+/// The items behind the body of a cell; none if they are of another type.
+///
+/// # Safety
+///
+/// - `cell` was made by [`make_with`] with the type of `info`.
+/// - It is not freed for as long as `'a`, and nobody writes the items.
+pub(crate) unsafe fn tail_of<'a, E: 'static>(
+    cell: NonNull<()>,
+    info: &'static TypeInfo,
+) -> &'a [E] {
+    let Some(tail) = info.tail.as_ref().filter(|tail| tail.is::<E>()) else { return &[] };
+    // SAFETY: by the first promise.
+    let len = unsafe { len_of(cell, info) };
+    // SAFETY: within the cell, or at its end.
+    let items = unsafe { cell.byte_add(tail.items) }.cast::<E>();
+    // SAFETY: so many items of this type were written when the cell was made,
+    // and they are only ever shared.
+    unsafe { core::slice::from_raw_parts(items.as_ptr(), len) }
+}
+
+/// Drops what is behind the body.
+///
+/// # Safety
+///
+/// As [`drop_body_of`].
+#[inline]
+unsafe fn drop_tail(cell: NonNull<()>, info: &'static TypeInfo) {
+    let Some(tail) = &info.tail else { return };
+    // SAFETY: promised by the caller.
+    let len = unsafe { len_of(cell, info) };
+    // SAFETY: within the cell, or at its end.
+    let items = unsafe { cell.byte_add(tail.items) };
+    // SAFETY: made with this tail, and nobody uses the items any more.
+    unsafe { tail.drop_items(items.as_ptr(), len) };
 }
 
 /// Drops the body of a cell that is what `info` says.
@@ -206,7 +353,10 @@ pub(crate) unsafe fn unmake<H: Home, T: Descriptor>(cell: NonNull<Cell<H, T>>) -
 /// - `cell` was made by [`make`] with the type of `info`.
 /// - Nobody uses it, now or later, but to give its memory back.
 #[cfg(not(loom))]
+#[inline]
 pub(crate) unsafe fn drop_body_of(cell: NonNull<()>, info: &'static TypeInfo) {
+    // SAFETY: promised by the caller.
+    unsafe { drop_tail(cell, info) };
     let Some(drop_body) = info.drop_body else { return };
     // SAFETY: the body lies within the cell, at this offset.
     let body = unsafe { cell.byte_add(info.body) };
@@ -346,6 +496,22 @@ impl<H: Home> Handle<H> {
         self.header();
         // SAFETY: as in `header`.
         unsafe { (*self.head()).anchor }
+    }
+
+    /// The items behind the body; none if they are of another type.
+    ///
+    /// # Safety
+    ///
+    /// - The body is what `info` says.
+    /// - The cell is not freed for as long as `'a`.
+    pub(crate) unsafe fn tail<'a, E: 'static>(&self, info: &'static TypeInfo) -> &'a [E] {
+        #[cfg(loom)]
+        self.header();
+        match NonNull::new(self.word().cell()) {
+            // SAFETY: promised by the caller.
+            Some(cell) => unsafe { tail_of(cell, info) },
+            None => &[],
+        }
     }
 
     /// Another unit of the home.

@@ -145,12 +145,18 @@ impl Garbage {
     /// allocation.
     pub(crate) fn retire_alone(self, guard: &Guard) {
         #[cfg(not(loom))]
-        retired(self.info.bytes());
+        retired(self.bytes());
         guard.defer(move || {
             #[cfg(not(loom))]
-            freed(self.info.bytes());
+            freed(self.bytes());
             self.free_now();
         });
+    }
+
+    #[cfg(not(loom))]
+    fn bytes(&self) -> usize {
+        // SAFETY: a cell of this type, by the invariant, and not freed yet.
+        unsafe { cell::bytes_of(self.cell, self.info) }
     }
 
     /// To be called after the grace period only.
@@ -261,7 +267,8 @@ impl Bag {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.cells.iter().map(|(_, info)| info.bytes()).sum()
+        // SAFETY: cells of these types, by the invariant, and not freed yet.
+        self.cells.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum()
     }
 
     /// Defers the freeing of all.

@@ -4,7 +4,7 @@
 //! choice, a hint. Everything else (count, lock, place, home) is put around it
 //! by the cell, so neither the type nor the macro needs unsafe code.
 
-use crate::{Dead, Kinds};
+use crate::{Dead, Kinds, Tail};
 
 /// A type that can describe a block. Any size; readers share it, so what
 /// changes inside is atomic or behind the user's own lock.
@@ -13,6 +13,10 @@ pub trait Descriptor: Send + Sync + 'static {
     const NAME: &'static str;
     /// The number the type asks for in a [`Kinds`], `1..=31`; 0 for any.
     const KIND_HINT: u8 = 0;
+    /// What follows each body of the type, if anything: a run of items whose
+    /// number is chosen when the descriptor is made, by
+    /// [`Fresh::with_tail`](crate::Fresh::with_tail).
+    const TAIL: Option<Tail> = None;
 }
 
 /// Where a descriptor belongs: a handle on the resource that published it. All

@@ -135,6 +135,13 @@ impl<'g, H: Home> Peeked<'g, H> {
         self.handle.header()
     }
 
+    /// The items behind the body; none if the type has no tail of them.
+    pub fn tail<E: 'static>(&self) -> &'g [E] {
+        // SAFETY: the body is what `info` says, and the guard keeps the cell for
+        // as long as `'g`.
+        unsafe { self.handle.tail(self.info) }
+    }
+
     /// The word that names the descriptor.
     #[doc(hidden)]
     pub fn word(&self) -> Word {

@@ -1,7 +1,7 @@
 //! The fresh descriptor: made, owned, not yet published.
 
 use crate::anchor::Unit;
-use crate::cell::{self, Cell};
+use crate::cell::{self, Cell, TypeInfo};
 use crate::{Block, Descriptor, Home, Keep, Kind, OutOfMemory, OwnerId, Ref, Word};
 use core::fmt;
 use core::mem;
@@ -39,6 +39,67 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
             Ok(unit) => Self::with_unit(unit, owner, body),
             Err((why, _)) => Err((why, body)),
         }
+    }
+
+    /// The same as [`of`](Self::of) with `len` items behind the body, which
+    /// `item` makes by their number.
+    ///
+    /// Fails only for want of memory, and hands the body back. If `item` panics,
+    /// what it had made leaks.
+    ///
+    /// # Panics
+    ///
+    /// If the type's [`Descriptor::TAIL`] is not of such items.
+    ///
+    /// ```
+    /// use potad_memdesc::{Dead, Descriptor, Fresh, Home, Keep, Kinds, OwnerId, Tail};
+    /// # struct Ram(Kinds);
+    /// # impl Home for Ram {
+    /// #     fn kinds(&self) -> &Kinds { &self.0 }
+    /// #     fn teardown(_: Dead<Self>) {}
+    /// # }
+    /// struct Table { name: &'static str }
+    /// impl Descriptor for Table {
+    ///     const NAME: &'static str = "table";
+    ///     const TAIL: Option<Tail> = Some(Tail::of::<u64>());
+    /// }
+    ///
+    /// let ram = Keep::new(Ram(Kinds::new()));
+    /// let body = Table { name: "squares" };
+    /// let table = Fresh::with_tail(&ram, OwnerId(0), body, 5, |at| at as u64 * at as u64)
+    ///     .map_err(|(why, _)| why)?;
+    /// assert_eq!((table.name, table.tail::<u64>()), ("squares", &[0, 1, 4, 9, 16][..]));
+    /// assert!(table.tail::<u32>().is_empty(), "another type");
+    /// # Ok::<(), potad_memdesc::OutOfMemory>(())
+    /// ```
+    pub fn with_tail<E: Send + Sync + 'static>(
+        keep: &Keep<H>,
+        owner: OwnerId,
+        body: T,
+        len: usize,
+        mut item: impl FnMut(usize) -> E,
+    ) -> Result<Self, (OutOfMemory, T)> {
+        assert!(TypeInfo::of::<T>().has_tail_of::<E>(), "{} has no tail of these items", T::NAME);
+        let write = |items: NonNull<()>| {
+            let items = items.cast::<E>();
+            for at in 0..len {
+                // SAFETY: the cell has room for `len` items from here on.
+                let place = unsafe { items.add(at) };
+                // SAFETY: fresh memory, aligned for an item.
+                unsafe { place.write(item(at)) };
+            }
+        };
+        // INVARIANT: just made, with items of the tail's type.
+        match cell::make_with(Unit::of(keep), owner, body, len, write) {
+            Ok(cell) => Ok(Self { cell }),
+            Err((bytes, _, body)) => Err((OutOfMemory { bytes }, body)),
+        }
+    }
+
+    /// The items behind the body; none if the type has no tail of them.
+    pub fn tail<E: 'static>(&self) -> &[E] {
+        // SAFETY: a cell of this type, which lives while we do.
+        unsafe { cell::tail_of(self.cell.cast(), TypeInfo::of::<T>()) }
     }
 
     #[inline]

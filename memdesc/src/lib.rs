@@ -36,6 +36,7 @@ mod refs;
 mod slab;
 #[doc(hidden)]
 pub mod sync;
+mod tail;
 mod word;
 mod zeroed;
 
@@ -64,5 +65,6 @@ pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox};
 pub use reclaim::{Guard, pin};
 pub use refs::{ErasedRef, Ref};
+pub use tail::Tail;
 pub use word::{AtomicWord, Word, WordKind};
 pub use zeroed::{Lines, Zeroed, try_box, zeroed_array};

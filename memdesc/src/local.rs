@@ -193,8 +193,10 @@ pub(crate) fn retire(garbage: Garbage, guard: Option<&Guard>) {
     }
 }
 
-/// Hands what is in the bag to the epoch.
-pub(crate) fn flush_bag(guard: &Guard) {
+/// Hands what is in the bag to the epoch, and gives back units that were put
+/// off.
+pub(crate) fn flush(guard: &Guard) {
+    give_back();
     if let Some(bag) = with(|local| local.bag.take()).flatten() {
         bag.defer(guard);
     }
@@ -223,7 +225,8 @@ pub(crate) fn keep_bag(bag: Box<Bag>) {
 pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
     let given = with(|local| {
         for &(cell, info) in cells {
-            match info.class() {
+            // SAFETY: a cell of this type, whose memory goes below.
+            match unsafe { crate::cell::class_of(cell, info) } {
                 // SAFETY: made of memory of this class, and free.
                 Some(class) => unsafe { local.magazines[class.index()].give(class, cell) },
                 // SAFETY: free, by the promise.

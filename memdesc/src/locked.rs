@@ -82,6 +82,12 @@ impl<H: Home, T: Descriptor> Locked<'_, H, T> {
         self.handle.header().is_poisoned()
     }
 
+    /// The items behind the body; none if the type has no tail of them.
+    pub fn tail<E: 'static>(&self) -> &[E] {
+        // SAFETY: the type is ours, and our lock keeps the cell.
+        unsafe { self.handle.tail(TypeInfo::of::<T>()) }
+    }
+
     /// A reference, unless there are 2^31 already.
     pub fn to_ref(&self) -> Option<Ref<H, T>> {
         if !self.handle.header().try_get() {

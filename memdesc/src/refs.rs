@@ -65,6 +65,12 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
         self.handle.header()
     }
 
+    /// The items behind the body; none if the type has no tail of them.
+    pub fn tail<E: 'static>(&self) -> &[E] {
+        // SAFETY: the type is ours, and our unit keeps the cell.
+        unsafe { self.handle.tail(TypeInfo::of::<T>()) }
+    }
+
     /// Another reference, unless there are 2^31 already.
     pub fn try_clone(&self) -> Option<Self> {
         if !self.handle.header().try_get() {

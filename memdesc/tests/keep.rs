@@ -167,6 +167,29 @@ fn a_thread_that_ends_gives_back_what_it_has_put_off() {
     assert_eq!(counts.gone(), 1);
 }
 
+#[test]
+fn a_thread_that_flushes_gives_back_what_it_has_put_off() {
+    let (ram, counts) = ram();
+    let folio = publish(&ram, Folio(1));
+    let (put, come) = channel();
+    let (gone, go) = channel::<()>();
+    let (flushed, done) = channel();
+    let there = std::thread::spawn(move || {
+        drop(folio);
+        put.send(()).unwrap();
+        go.recv().unwrap();
+        pin().flush();
+        flushed.send(()).unwrap();
+    });
+    come.recv().unwrap();
+    drop(ram);
+    assert_eq!(counts.gone(), 0, "one unit is put off");
+    gone.send(()).unwrap();
+    done.recv().unwrap();
+    assert_eq!(counts.gone(), 1);
+    there.join().unwrap();
+}
+
 /// Homes come and go at the same addresses: no share is taken for another's.
 #[test]
 fn many_homes_one_after_the_other_are_dropped_once_each() {

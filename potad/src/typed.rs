@@ -1,9 +1,11 @@
 //! The typed block, and the other views of a descriptor.
 
+use crate::error::{Error, Refused};
 use crate::home::Home;
+use crate::zone::Zone;
 use core::fmt;
 use core::ops::Deref;
-use memdesc::{Block as Place, Descriptor, Order, OwnerId};
+use memdesc::{Block as Place, Descriptor, Fresh, Order, OwnerId};
 
 /// A counted reference to a descriptor: keeps its block allocated.
 pub type Ref<T> = memdesc::Ref<Home, T>;
@@ -110,12 +112,67 @@ impl<T: Descriptor> Block<T> {
         self.0.header().is_poisoned()
     }
 
+    /// The items behind the body; none if the type has no tail of them.
+    pub fn tail<E: 'static>(&self) -> &[E] {
+        self.0.tail()
+    }
+
     pub(crate) fn reference(&self) -> &Ref<T> {
         &self.0
     }
 
     pub(crate) fn zone(&self) -> u32 {
         self.0.home().0.id
+    }
+}
+
+impl Zone {
+    /// Allocates a block described by `body` and `len` items behind it, which
+    /// `item` makes by their number: a descriptor whose size is chosen as it is
+    /// made.
+    ///
+    /// # Panics
+    ///
+    /// If the type's [`Descriptor::TAIL`] is not of such items.
+    ///
+    /// ```
+    /// use potad::memdesc::{Descriptor, Order, OwnerId, Tail};
+    /// use potad::{Potad, Resource};
+    /// use std::sync::atomic::{AtomicU8, Ordering};
+    ///
+    /// /// How often each page of the block was touched.
+    /// struct Heat;
+    /// impl Descriptor for Heat {
+    ///     const NAME: &'static str = "heat";
+    ///     const TAIL: Option<Tail> = Some(Tail::of::<AtomicU8>());
+    /// }
+    ///
+    /// let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+    /// let (order, pages) = (Order::new(9)?, 512);
+    /// let block = ram
+    ///     .alloc_tailed(order, OwnerId::RESOURCE, Heat, pages, |_| AtomicU8::new(0))
+    ///     .map_err(|refused| refused.why)?;
+    /// let found = ram.get::<Heat>(block.address() + 4096 * 7).unwrap();
+    /// found.tail::<AtomicU8>()[7].fetch_add(1, Ordering::Relaxed);
+    /// assert_eq!(block.tail::<AtomicU8>()[7].load(Ordering::Relaxed), 1);
+    /// assert_eq!(block.tail::<AtomicU8>().len(), pages);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn alloc_tailed<T: Descriptor, E: Send + Sync + 'static>(
+        &self,
+        order: Order,
+        owner: OwnerId,
+        body: T,
+        len: usize,
+        item: impl FnMut(usize) -> E,
+    ) -> Result<Block<T>, Refused<T>> {
+        if let Err(why) = self.register_kind::<T>() {
+            return Err(Refused { given: body, why });
+        }
+        let fresh = Fresh::with_tail(&self.keep, owner, body, len, item)
+            .map_err(|(_, given)| Refused { given, why: Error::OutOfMemory })?;
+        self.publish_typed(fresh, |publish| self.state().take_with_any(order, publish))
     }
 }
 

@@ -43,7 +43,7 @@ pub type Split<T, U> = Result<(Block<T>, Block<U>), Refused<(Block<T>, U)>>;
 pub struct Zone {
     pub(crate) state: Home,
     /// What typed blocks hold on to the state by.
-    keep: Keep<Home>,
+    pub(crate) keep: Keep<Home>,
 }
 
 impl Zone {

@@ -63,7 +63,7 @@ impl Guard {
     /// what is due.
     pub fn flush(&self) {
         #[cfg(all(feature = "std", not(loom)))]
-        crate::local::flush_bag(self);
+        crate::local::flush(self);
         self.hand_over();
     }
 
