@@ -39,6 +39,14 @@ pub enum ReportingError {
     /// The driver says what cannot be.
     #[error("the driver's caps contradict themselves")]
     Caps,
+    /// A policy for the one, a source of the other.
+    #[error("a policy for {policy:?} was asked of a source of {origin:?}")]
+    Mode {
+        /// The policy's.
+        policy: crate::Mode,
+        /// The source's.
+        origin: crate::Mode,
+    },
     /// The source has granules of no bytes.
     #[error("the source has granules of 0 bytes")]
     NoGranule,

@@ -77,6 +77,7 @@ mod reporter;
 mod skip;
 mod source;
 mod stats;
+mod trim;
 #[cfg(all(feature = "std", not(loom)))]
 mod worker;
 mod zone;
@@ -86,11 +87,12 @@ use batch::Keep;
 pub use control::{Control, Pause, Seen};
 pub use driver::{Caps, Fault, Report, Reset, Stop};
 pub use error::ReportingError;
-pub use policy::{MAX_BATCH, NEVER, Policy, Rule};
+pub use policy::{MAX_BATCH, Mode, NEVER, Policy, Rule};
 pub use range::{ByteRange, Outcome, Range, Ticket};
 pub use reporter::{Next, Pulled, PulledEnd, Reporter, State};
 pub use source::{Age, Cursor, IsolatedBlock, Progress, ReportSource, Want};
 pub use stats::{Histogram, Stats, Tally};
+pub use trim::{TrimBlock, TrimSource};
 #[cfg(all(feature = "std", not(loom)))]
 pub use worker::Worker;
 pub use zone::{ZoneBlock, ZoneSource};

@@ -39,6 +39,15 @@ pub const MAX_BATCH: usize = 256;
 
 const MILLI: u64 = SECOND / 1000;
 
+/// When a block must have been reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Some time, while it is free: RAM.
+    Idle,
+    /// Before anybody may use it again: TRIM.
+    BeforeReuse,
+}
+
 /// Blocks of at least so many bytes take part in every so-many-th pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -66,6 +75,10 @@ pub struct Policy {
     /// From the start of one pass to the start of the next; [`NEVER`] for no
     /// passes but those asked for.
     pub interval: u64,
+    /// What the source must be: a [`Reporter`](crate::Reporter) refuses one of
+    /// the other mode. An idle source would hand blocks out before they were
+    /// trimmed, and an idle policy may leave blocks waiting for ever.
+    pub mode: Mode,
     /// Sizes and ages, at most four; unused ones have `min_bytes` 0 and
     /// `every` 0.
     pub rules: [Rule; 4],
@@ -108,6 +121,7 @@ pub struct Policy {
 impl Policy {
     const BASE: Self = Self {
         interval: 2 * SECOND,
+        mode: Mode::Idle,
         rules: Self::fill(&[Rule { min_bytes: 2 << 20, every: 1 }]),
         age: crate::Age::Seen,
         batch: 32,
@@ -158,7 +172,7 @@ impl Policy {
 
     /// For a source whose freed blocks become reusable only by a report.
     pub const fn before_reuse() -> Self {
-        Self { interval: 50 * MILLI, ..Self::eager() }
+        Self { interval: 50 * MILLI, mode: Mode::BeforeReuse, ..Self::eager() }
     }
 
     /// Nothing but what [`Reporter::reclaim`](crate::Reporter::reclaim) pulls.

@@ -17,6 +17,7 @@
 //! says where it stopped in the cursor. The engine calls neither method from
 //! within the other.
 
+use crate::policy::Mode;
 use crate::range::{ByteRange, Outcome};
 use alloc::sync::Arc;
 use memdesc::Order;
@@ -126,6 +127,11 @@ pub trait ReportSource {
         0
     }
 
+    /// When its blocks must have been reported.
+    fn mode(&self) -> Mode {
+        Mode::Idle
+    }
+
     /// Bytes in one granule: block bytes are `granule_bytes << order`. Not 0.
     fn granule_bytes(&self) -> u64;
 }
@@ -159,6 +165,10 @@ macro_rules! forward {
 
             fn refaulted_bytes(&self) -> u64 {
                 S::refaulted_bytes(self)
+            }
+
+            fn mode(&self) -> Mode {
+                S::mode(self)
             }
 
             fn granule_bytes(&self) -> u64 {

@@ -258,7 +258,7 @@ fn holes_in_a_swap_file_free_its_blocks() {
         }
         driver => driver.unwrap(),
     };
-    let mut reporter = Reporter::new(source(), driver, Policy::before_reuse()).unwrap();
+    let mut reporter = Reporter::new(source(), driver, Policy::eager()).unwrap();
     let position = (&file).stream_position().unwrap();
     while reporter.step(0).state == State::Active {}
     assert_eq!(reporter.stats().reported_bytes(), BYTES as u64, "{}", reporter.stats());

@@ -7,7 +7,7 @@
 //!
 //! # What the constructor finds out
 //!
-//! A regular file, writable, not sealed against writing, long enough, on a file
+//! A regular file or a block device (whose discard the hole becomes), writable, not sealed against writing, long enough, on a file
 //! system that can punch: tried at the end of the file, where a hole changes
 //! nothing. On huge pages the alignment is theirs.
 //!
@@ -30,7 +30,7 @@ use crate::range::{ByteRange, Outcome, Range};
 use rustix::fs::{FallocateFlags, FileType, OFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// File system of huge pages, by its magic number.
@@ -48,8 +48,8 @@ pub enum MemfdError {
     /// The system refused something that was needed to find out.
     #[error("cannot find out what the file is: {0}")]
     Unknown(#[from] io::Error),
-    /// A directory, a pipe, a device.
-    #[error("it is no regular file")]
+    /// A directory, a pipe, a character device.
+    #[error("it is neither a regular file nor a block device")]
     NotAFile,
     /// Opened for reading only.
     #[error("the file is not open for writing")]
@@ -111,6 +111,7 @@ pub struct Memfd {
     file: OwnedFd,
     regions: Regions<u64>,
     page_bytes: u64,
+    is_device: bool,
     /// The same file with a position of its own, if holes are looked for.
     looking: Option<File>,
     last_fault: Option<Fault>,
@@ -128,9 +129,10 @@ impl Memfd {
     ) -> Result<Self, MemfdError> {
         let regions = Regions::new(regions)?;
         let file = file.as_fd().try_clone_to_owned()?;
-        let page_bytes = inspect(&file, &regions)?;
-        let looking = if cfg!(debug_assertions) { reopen(&file).ok() } else { None };
-        Ok(Self { file, regions, page_bytes, looking, last_fault: None })
+        let Inspected { page_bytes, is_device } = inspect(&file, &regions)?;
+        let looks = cfg!(debug_assertions) && !is_device;
+        let looking = if looks { reopen(&file).ok() } else { None };
+        Ok(Self { file, regions, page_bytes, is_device, looking, last_fault: None })
     }
 
     /// Sets whether holes are looked for, in any build. Fails if it is asked
@@ -138,6 +140,10 @@ impl Memfd {
     pub fn with_verify(mut self, verify: Verify) -> Result<Self, MemfdError> {
         self.looking = match verify {
             Verify::Never => None,
+            // A device does not say where it has data.
+            Verify::Always if self.is_device => {
+                return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+            }
             Verify::Always => Some(reopen(&self.file)?),
         };
         Ok(self)
@@ -209,12 +215,20 @@ impl Report for Memfd {
     }
 }
 
-/// Checks the file and returns its page.
-fn inspect(file: &OwnedFd, regions: &Regions<u64>) -> Result<u64, MemfdError> {
+/// What a file was found to be.
+struct Inspected {
+    page_bytes: u64,
+    is_device: bool,
+}
+
+/// Checks the file.
+fn inspect(file: &OwnedFd, regions: &Regions<u64>) -> Result<Inspected, MemfdError> {
     let stat = rustix::fs::fstat(file).map_err(io::Error::from)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(MemfdError::NotAFile);
-    }
+    let is_device = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => false,
+        FileType::BlockDevice => true,
+        _ => return Err(MemfdError::NotAFile),
+    };
     let mode = rustix::fs::fcntl_getfl(file).map_err(io::Error::from)? & OFlags::RWMODE;
     if mode != OFlags::RDWR && mode != OFlags::WRONLY {
         return Err(MemfdError::ReadOnly);
@@ -224,8 +238,12 @@ fn inspect(file: &OwnedFd, regions: &Regions<u64>) -> Result<u64, MemfdError> {
     if seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
         return Err(MemfdError::Sealed);
     }
-    let page_bytes = page_of(file)?;
-    let file_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    let page_bytes = if is_device { rustix::param::page_size() as u64 } else { page_of(file)? };
+    let file_bytes = match is_device {
+        // A device tells its length only by its end.
+        true => reopen(file).and_then(|device| (&device).seek(io::SeekFrom::End(0)))?,
+        false => u64::try_from(stat.st_size).unwrap_or(0),
+    };
     for region in regions.iter() {
         let first = region.at.first();
         let end = u128::from(region.base) + u128::from(region.at.bytes());
@@ -236,9 +254,14 @@ fn inspect(file: &OwnedFd, regions: &Regions<u64>) -> Result<u64, MemfdError> {
             return Err(MemfdError::Misaligned { first, page_bytes });
         }
     }
+    if is_device {
+        // Nothing lies beyond its end to try it on; a device that cannot says so
+        // at the first hole.
+        return Ok(Inspected { page_bytes, is_device });
+    }
     let beyond = file_bytes.next_multiple_of(page_bytes);
     match rustix::fs::fallocate(file, PUNCH, beyond, page_bytes) {
-        Ok(()) => Ok(page_bytes),
+        Ok(()) => Ok(Inspected { page_bytes, is_device }),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(MemfdError::NoHoles),
         Err(error) => Err(MemfdError::Unknown(error.into())),
     }

@@ -3,9 +3,10 @@
 //! | back end    | memory               | by                   | says             | feature   |
 //! |-------------|----------------------|----------------------|------------------|-----------|
 //! | `Recording` | none                 | writing down         | what it is told to | -       |
+//! | `Slots`     | another's            | multiplying units    | what that says   | -         |
 //! | `Madvise`   | private anonymous    | `MADV_DONTNEED`      | `ReportedZeroed` | `madvise` |
 //! |             |                      | `MADV_FREE`          | `Reported`       |           |
-//! | `Memfd`     | memfd, regular file  | `FALLOC_FL_PUNCH_HOLE` | `ReportedZeroed` | `memfd` |
+//! | `Memfd`     | memfd, file, block device | `FALLOC_FL_PUNCH_HOLE` | `ReportedZeroed` | `memfd` |
 //! | `VirtDriver` | its host's          | a virtqueue          | `Posted`         | `virtqueue` |
 //! | `GuestRam`  | `vm-memory` regions  | either of the two above | `ReportedZeroed` | `virtqueue` |
 //!
@@ -18,6 +19,7 @@
 
 mod recording;
 mod regions;
+mod slots;
 mod verify;
 
 #[cfg(all(feature = "madvise", target_os = "linux"))]
@@ -35,6 +37,7 @@ pub use madvise::{Advice, Madvise, MadviseError};
 pub use memfd::{Memfd, MemfdError};
 pub use recording::{Answer, Recording};
 pub use regions::{Region, RegionError, Regions};
+pub use slots::Slots;
 pub use verify::Verify;
 #[cfg(all(feature = "virtqueue", target_os = "linux"))]
 pub use virtqueue::{

@@ -159,6 +159,10 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
     /// the policy or the driver's caps are bad, or no block size suits both.
     pub fn new(source: S, driver: D, policy: Policy) -> Result<Self, ReportingError> {
         policy.check()?;
+        let origin = source.mode();
+        if policy.mode != origin {
+            return Err(ReportingError::Mode { policy: policy.mode, origin });
+        }
         let caps = driver.caps();
         let sizes = Sizes::new(source.granule_bytes(), &policy, &caps)?;
         let next_pass = if policy.interval == crate::NEVER { crate::NEVER } else { 0 };
