@@ -1,6 +1,6 @@
 //! Looking up: peek, get, lock.
 
-use crate::slots::place_of;
+use crate::slots::{Hit, place_of};
 use crate::sparse::Group;
 use crate::tree::Tree;
 use memdesc::sync::atomic::Ordering;
@@ -15,7 +15,17 @@ impl<H: Home> Tree<H> {
     /// A peek: no RMW, nothing written. It may be on its way out.
     #[inline]
     pub fn find<'g>(&self, at: Granule, guard: &'g Guard) -> Option<Found<'g, H>> {
-        let hit = self.hit(at)?;
+        self.found_hit(self.hit(at)?, at, guard)
+    }
+
+    /// Follows what a walk under `guard` ended at.
+    #[inline]
+    pub(crate) fn found_hit<'g>(
+        &self,
+        hit: Hit<'_>,
+        at: Granule,
+        guard: &'g Guard,
+    ) -> Option<Found<'g, H>> {
         let word = match hit.word.descriptor_kind() {
             Some(_) => hit.word,
             None => head_word(hit.group, hit.word, at, hit.level),

@@ -58,6 +58,48 @@ impl<H: Home> Tree<H> {
         self.next_slot(range, LEVELS).is_none()
     }
 
+    /// The lowest multiple of `align` in `range` from which nothing is published
+    /// for `count` granules of the range; `align` 0 is like 1.
+    ///
+    /// Walks from block to block, so it takes as long as there are blocks
+    /// before the gap.
+    ///
+    /// ```
+    /// # use memdesc::*;
+    /// # use potad_lookup::*;
+    /// # #[derive(Clone)] struct Nobody(Kinds);
+    /// # impl Home for Nobody {
+    /// #     fn kinds(&self) -> &Kinds { &self.0 }
+    /// #     fn teardown(_: Dead<Self>) {}
+    /// # }
+    /// let tree = Tree::<Nobody>::new();
+    /// let block = Block::new(Granule(64), Order::new(5)?)?;
+    /// tree.publish_immediate(block, Immediate::new(Subtype::Raw, OwnerId(7), block.order()))?;
+    /// let (range, guard) = (Granules::new(Granule(10), Granule(1 << 30))?, pin());
+    /// assert_eq!(tree.first_gap(range, 54, 1, &guard), Some(Granule(10)));
+    /// assert_eq!(tree.first_gap(range, 55, 1, &guard), Some(Granule(96)));
+    /// assert_eq!(tree.first_gap(range, 64, 64, &guard), Some(Granule(128)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn first_gap(
+        &self,
+        range: Granules,
+        count: u64,
+        align: u64,
+        guard: &Guard,
+    ) -> Option<Granule> {
+        let more = count.checked_sub(1)?;
+        let aligned = |at: u64| at.checked_next_multiple_of(align.max(1));
+        let mut at = aligned(range.first().0)?;
+        loop {
+            let last = at.checked_add(more).filter(|&last| last <= range.last().0)?;
+            match self.next(Granule(at), guard) {
+                Some((block, _)) if block.base().0 <= last => at = aligned(block.last().0 + 1)?,
+                _ => return Some(Granule(at)),
+            }
+        }
+    }
+
     /// The first slot below level `below` that holds a block's word and stands
     /// for a granule of `range`.
     pub(crate) fn next_slot(&self, range: Granules, below: u32) -> Option<Next<'_>> {
@@ -76,6 +118,10 @@ impl<H: Home> Tree<H> {
             let (first, group) = self.array(level).next_group(from)?;
             if first > last {
                 return None;
+            }
+            if is_empty(group) {
+                from = first + 64;
+                continue;
             }
             // The group's own granules: 64 slots from its first index.
             let start = Granule(range.first().0.max(first << shift));
@@ -117,6 +163,16 @@ impl<H: Home> Tree<H> {
             self.next_in_node(self.follow(link), level.checked_sub(1)?, part)
         })
     }
+}
+
+/// Whether a group holds nothing: the quick look, before the one that follows
+/// links.
+fn is_empty(group: &Group) -> bool {
+    // Relaxed: what is there is loaded anew. Eight at a time, without a branch.
+    let any = |eight: &[AtomicWord]| {
+        eight.iter().fold(false, |any, slot| any | !slot.load(Ordering::Relaxed).is_empty())
+    };
+    !group.chunks_exact(8).any(any)
 }
 
 /// The last granule that the 64 slots from index `first` stand for.

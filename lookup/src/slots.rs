@@ -109,7 +109,7 @@ impl<H: Home> Tree<H> {
     /// The same for levels 4 to 10, highest first. The bits are read anew at
     /// each level: a word that left a level announced the next before.
     #[cold]
-    fn upper_hit(&self, at: Granule) -> Option<Hit<'_>> {
+    pub(crate) fn upper_hit(&self, at: Granule) -> Option<Hit<'_>> {
         (SECTION_LEVEL + 1..memdesc::LEVELS).rev().find_map(|level| {
             if self.upper_levels() >> level & 1 == 0 {
                 return None;

@@ -391,3 +391,75 @@ fn memory_comes_back() {
     nothing_is_lost(&map);
     assert_eq!(map.node_bytes(), 0);
 }
+
+/// A small generator, for threads.
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Readers beside two writers: what is there throughout is found, and what is
+/// found is what was set there. The values are counted: whoever reads one that
+/// was dropped reads what its drop left.
+#[test]
+fn readers_beside_writers_find_what_is_there() {
+    struct Named(u64);
+    impl Drop for Named {
+        fn drop(&mut self) {
+            self.0 = u64::MAX;
+        }
+    }
+    const ROUNDS: u64 = if cfg!(debug_assertions) { 4000 } else { 100_000 };
+    // Of every 100 addresses the first ten stay, the rest come and go.
+    let map = Ranges::<Arc<Named>>::new();
+    for stretch in 0..300 {
+        map.insert(addresses(stretch * 100, stretch * 100 + 9), Arc::new(Named(stretch))).unwrap();
+    }
+    let writing = AtomicUsize::new(2);
+    std::thread::scope(|scope| {
+        for writer in 0..2u64 {
+            let (map, writing) = (&map, &writing);
+            scope.spawn(move || {
+                let mut state = 77 + writer;
+                for _ in 0..ROUNDS {
+                    let stretch = random(&mut state) % 300;
+                    let first = stretch * 100 + 10 + random(&mut state) % 80;
+                    let last = (first + random(&mut state) % 50).min(stretch * 100 + 99);
+                    let range = addresses(first, last);
+                    match random(&mut state) % 3 {
+                        0 => map.remove(range).unwrap(),
+                        // A refusal is as good.
+                        1 => drop(map.insert(range, Arc::new(Named(stretch)))),
+                        _ => map.set(range, Arc::new(Named(stretch))).unwrap(),
+                    }
+                }
+                writing.fetch_sub(1, Relaxed);
+            });
+        }
+        for reader in 0..2u64 {
+            let (map, writing) = (&map, &writing);
+            scope.spawn(move || {
+                let mut state = 99 + reader;
+                while writing.load(Relaxed) != 0 {
+                    let guard = pin();
+                    let at = random(&mut state) % 30_000;
+                    let found = map.find(at, &guard);
+                    assert!(found.is_some() || at % 100 > 9, "{at} was there throughout");
+                    let next = map.next(at, &guard);
+                    for found in found.iter().chain(&next) {
+                        assert_eq!(found.0, found.range().first() / 100);
+                    }
+                    let many = [0; 40].map(|_| random(&mut state) % 30_000);
+                    map.find_many(&many, &guard, |number, found| {
+                        let at = many[number];
+                        assert!(found.is_some() || at % 100 > 9, "{at} was there throughout");
+                        assert!(found.is_none_or(|found| found.0 == at / 100));
+                    });
+                }
+            });
+        }
+    });
+    nothing_is_lost(&map);
+}

@@ -12,6 +12,7 @@
 use super::node::{Hit, Item, Step, View, slot_mask};
 use super::word::Word;
 use super::{Addresses, Ranges, Value};
+use crate::prefetch::prefetch;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -202,7 +203,7 @@ fn descend_many_from(root: View<'_>, at: &[u64], found: &mut [Option<Item>; LANE
                     going &= !(1 << lane);
                 }
                 Step::Down(link) => {
-                    prefetch(link);
+                    ask(link);
                     links[lane] = link;
                 }
             }
@@ -212,15 +213,8 @@ fn descend_many_from(root: View<'_>, at: &[u64], found: &mut [Option<Item>; LANE
 
 /// Asks for the first two lines of a node: most are no longer.
 #[inline(always)]
-fn prefetch(link: Word) {
-    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = link.node().cast_const().cast::<i8>();
-        // SAFETY: a hint; it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(first) };
-        // SAFETY: as above.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64)) };
-    }
-    let _ = link;
+fn ask(link: Word) {
+    let first = link.node().cast_const().cast::<u8>();
+    prefetch(first);
+    prefetch(first.wrapping_add(64));
 }
