@@ -49,6 +49,13 @@
 //!
 //! in the steady state: the first publication under a slot also installs nodes
 //! (one compare-exchange each), and one over an empty node unlinks it.
+//!
+//! # Ranges that nobody allocates from
+//!
+//! The tree's blocks are powers of two, and whoever owns granules writes. For
+//! maps of address ranges, of any size, that cut and replace each other there
+//! is [`Ranges`]: compressed, under one writer's lock, and read in the same
+//! way.
 #![no_std]
 
 extern crate alloc;

@@ -7,6 +7,7 @@ use lookup::{Addresses, Payload, Ranges};
 use loom::thread;
 use loom_tests::{model, twin};
 use memdesc::pin;
+use memdesc::sync::cell::UnsafeCell;
 use std::sync::Arc;
 
 type Map = Arc<Ranges<Payload>>;
@@ -222,4 +223,87 @@ fn iteration_twin_in_two_steps() {
     }
     model("ranges: next || replace", 95, against_replace);
     twin("ranges: next || replace", "range replaced in two steps", against_replace);
+}
+
+/// A value whose number is overwritten when it is dropped, without any atomic:
+/// loom sees if nothing orders that after the last reader.
+struct Named {
+    number: UnsafeCell<u64>,
+}
+
+// SAFETY: written by its maker and by its drop; that readers come between,
+// loom checks.
+unsafe impl Sync for Named {}
+
+impl Named {
+    fn new(number: u64) -> Arc<Self> {
+        Arc::new(Self { number: UnsafeCell::new(number) })
+    }
+
+    fn number(&self) -> u64 {
+        // SAFETY: nobody writes until it is dropped.
+        self.number.with(|number| unsafe { *number })
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: being dropped.
+        self.number.with_mut(|number| unsafe { *number = u64::MAX });
+    }
+}
+
+/// A value that is replaced is dropped after whoever found it has let go.
+fn value_against_replace() {
+    let map = Arc::new(Ranges::<Arc<Named>>::new());
+    map.insert(addresses(0, 5), Named::new(1)).unwrap();
+    let reader = {
+        let map = map.clone();
+        thread::spawn(move || {
+            let guard = pin();
+            let found = map.find(3, &guard).expect("named throughout");
+            assert!([1, 2].contains(&found.number()));
+        })
+    };
+    map.set(addresses(0, 5), Named::new(2)).unwrap();
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_value_outlives_who_found_it() {
+    model("ranges: value || replace", 90, value_against_replace);
+}
+
+#[test]
+fn value_twin_without_a_grace_period() {
+    let seed = "range node reused without a grace period";
+    twin("ranges: value || replace", seed, value_against_replace);
+}
+
+/// Two maps that copy each other at once end alike: one copies first; neither waits
+/// for ever.
+fn copy_against_copy() {
+    let maps = [map_of(&[(0, 3, 1)]), map_of(&[(2, 9, 2)])];
+    let other = {
+        let [one, two] = maps.clone();
+        thread::spawn(move || one.copy_from(&two).unwrap())
+    };
+    maps[1].copy_from(&maps[0]).unwrap();
+    other.join().unwrap();
+    let ends = [at(&maps[0], 2), at(&maps[1], 2)];
+    assert!([[Some(1); 2], [Some(2); 2]].contains(&ends), "{ends:?}");
+}
+
+#[test]
+fn maps_that_copy_each_other_end_alike() {
+    model("ranges: copy || copy", 240, copy_against_copy);
+}
+
+#[test]
+fn copies_twin_locks_in_the_order_of_the_call() {
+    let seed = "locks taken in the order of the call";
+    twin("ranges: copy || copy", seed, copy_against_copy);
 }

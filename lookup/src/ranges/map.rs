@@ -196,11 +196,11 @@ impl<V: Value> Ranges<V> {
         // Two that copy each other at once take the locks in one order.
         let (mut writer, theirs) = match ours.cmp(&Arc::as_ptr(&other.shared)) {
             core::cmp::Ordering::Equal => return Ok(()),
-            core::cmp::Ordering::Less => {
+            order if order.is_lt() || seeded!("locks taken in the order of the call") => {
                 let writer = self.writer();
                 (writer, other.writer())
             }
-            core::cmp::Ordering::Greater => {
+            _ => {
                 let theirs = other.writer();
                 (self.writer(), theirs)
             }
