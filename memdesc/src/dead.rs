@@ -273,8 +273,12 @@ impl Bag {
 
     /// Defers the freeing of all.
     pub(crate) fn defer(self: Box<Self>, guard: &Guard) {
-        retired(self.bytes());
-        guard.defer(move || self.free());
+        let bytes = self.bytes();
+        retired(bytes);
+        guard.defer(move || {
+            freed(bytes);
+            self.free();
+        });
     }
 
     /// Defers the freeing of all, and hands that on: batch after batch under
@@ -286,7 +290,6 @@ impl Bag {
 
     /// To be called after the grace period only.
     fn free(mut self: Box<Self>) {
-        freed(self.bytes());
         for &(cell, info) in &self.cells {
             // SAFETY: right for the cell by the invariant of `Garbage`, and
             // the guards of then are gone.
