@@ -19,7 +19,8 @@
 //! them. A guard that is never dropped holds up all that comes after it:
 //! [`retired_bytes`] grows without bound until it goes.
 
-use crate::cell::{self, Handle, TypeInfo};
+use crate::cell::{self, TypeInfo};
+use crate::handle::Handle;
 #[cfg(not(loom))]
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
