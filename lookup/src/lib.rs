@@ -25,7 +25,8 @@
 //!   what is the allocator's business.
 //! - A descriptor's memory is given out for freeing only by
 //!   [`Tree::retract`], after it found the descriptor's word where it belongs
-//!   and cleared every covering slot. A caller who breaks the ownership rule
+//!   and cleared every covering slot; or once [`Tree::replace`] or
+//!   [`Tree::merge`] found it so and put another's word there. A caller who breaks the ownership rule
 //!   loses words and leaks descriptors; nobody ever reads freed memory.
 //!
 //! # What a reader may see
@@ -33,9 +34,11 @@
 //! Look-ups are linearisable **per address**. A block's slots are written one
 //! after the other, so two look-ups inside one block may see it half published
 //! or half gone; a descriptor's header is the truth about the whole. A block
-//! that lives throughout a look-up is found, whatever is split meanwhile:
-//! splits move words down and look-ups go from the top down, so what a reader
-//! no longer sees above it sees below. No look-up is ever repeated for that.
+//! that lives throughout a look-up is found, whatever is split, replaced or
+//! merged meanwhile: splits move words down and look-ups go from the top down,
+//! so what a reader no longer sees above it sees below. A merge moves words up;
+//! where a look-up could pass one (between the arrays) it is counted, and a
+//! look-up that found nothing looks again if the count has changed.
 //!
 //! # Cost
 //!

@@ -483,6 +483,12 @@ fn r10_find_against_rise_above() {
     rise(29);
 }
 
+/// The same from a node into the section above it: who is in the node already
+/// still finds the words there.
+fn r10_find_against_unlinked_node() {
+    rise(17);
+}
+
 fn rise(order: u32) {
     let ram = Ram::new();
     let half = 1 << order;
@@ -507,6 +513,17 @@ fn r10_find_meets_rise() {
 #[test]
 fn r10_find_meets_rise_above() {
     bounded("R10 find || merge two arrays above", 3, 1_900, r10_find_against_rise_above);
+}
+
+#[test]
+fn r10_find_meets_unlinked_node() {
+    bounded("R10 find || merge, a node goes", 3, 25, r10_find_against_unlinked_node);
+}
+
+#[test]
+fn r10_twin_node_reused_at_once() {
+    let seed = "node reused without a grace period";
+    twin_bounded("R10 node", 3, seed, r10_find_against_unlinked_node);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Share {
 pub(crate) struct Anchor<H> {
     // Read by every taking and giving.
     #[cfg(loom)]
-    canary: crate::cell::canary::Canary,
+    canary: crate::canary::Canary,
     home: H,
     /// No two kept anchors of a process have the same, ever; 0 for one that
     /// no `Keep` leads to.

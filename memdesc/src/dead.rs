@@ -19,7 +19,8 @@
 //! them. A guard that is never dropped holds up all that comes after it:
 //! [`retired_bytes`] grows without bound until it goes.
 
-use crate::cell::{self, Handle, TypeInfo};
+use crate::cell::{self, TypeInfo};
+use crate::handle::Handle;
 #[cfg(not(loom))]
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
@@ -273,8 +274,12 @@ impl Bag {
 
     /// Defers the freeing of all.
     pub(crate) fn defer(self: Box<Self>, guard: &Guard) {
-        retired(self.bytes());
-        guard.defer(move || self.free());
+        let bytes = self.bytes();
+        retired(bytes);
+        guard.defer(move || {
+            freed(bytes);
+            self.free();
+        });
     }
 
     /// Defers the freeing of all, and hands that on: batch after batch under
@@ -286,7 +291,6 @@ impl Bag {
 
     /// To be called after the grace period only.
     fn free(mut self: Box<Self>) {
-        freed(self.bytes());
         for &(cell, info) in &self.cells {
             // SAFETY: right for the cell by the invariant of `Garbage`, and
             // the guards of then are gone.

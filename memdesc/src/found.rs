@@ -4,7 +4,8 @@
 //! what it shows may be on its way out; a **get** keeps it; a **lock** proves
 //! that it describes the address.
 
-use crate::cell::{Handle, TypeInfo};
+use crate::cell::TypeInfo;
+use crate::handle::Handle;
 use crate::lock::TryLock;
 use crate::refs::block_of;
 use crate::{

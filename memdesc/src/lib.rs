@@ -12,6 +12,8 @@ extern crate std;
 
 mod anchor;
 mod block;
+#[cfg(loom)]
+mod canary;
 mod cell;
 mod dead;
 mod descriptor;
@@ -19,6 +21,7 @@ mod error;
 mod found;
 mod fresh;
 mod granule;
+mod handle;
 mod header;
 mod immediate;
 mod kinds;

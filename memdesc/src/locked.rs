@@ -6,7 +6,8 @@
 //! keeps it as a reference does. If every reference goes meanwhile, giving the
 //! lock back is what tears it down.
 
-use crate::cell::{Handle, TypeInfo};
+use crate::cell::TypeInfo;
+use crate::handle::Handle;
 use crate::refs::block_of;
 use crate::{Block, Descriptor, ErasedRef, Granule, Header, Home, OwnerId, Ref, Word, seeded};
 use core::cell::Cell;

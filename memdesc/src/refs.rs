@@ -7,7 +7,8 @@
 //!
 //! Taking one from a peek and dropping it: one RMW each, on one line.
 
-use crate::cell::{Handle, TypeInfo};
+use crate::cell::TypeInfo;
+use crate::handle::Handle;
 use crate::{
     Block, Descriptor, Fresh, Header, Home, Locked, LockedErased, OutOfMemory, OwnerId, Word,
 };
