@@ -280,19 +280,21 @@ impl Pause {
             return;
         }
         // Acquire pairs with the Release in `Busy`'s drop, here and below.
-        while word.load(Ordering::Acquire) & BUSY != 0 {
+        let mut seen = word.load(Ordering::Acquire);
+        while seen & BUSY != 0 {
             // Set only while busy, so that whoever clears busy sees it: both
             // are read-modify-writes of one word.
-            let marked = word.fetch_update(Ordering::Acquire, Ordering::Acquire, |word| {
-                (word & BUSY != 0).then_some(word | WAITED)
-            });
-            if marked.is_err() {
-                return;
+            let marked =
+                word.compare_exchange(seen, seen | WAITED, Ordering::Acquire, Ordering::Acquire);
+            if let Err(now) = marked {
+                seen = now;
+                continue;
             }
             park(self.control.key(), || {
                 // Relaxed: parked or not, the loop looks again with Acquire.
                 word.load(Ordering::Relaxed) & WAITED != 0
             });
+            seen = word.load(Ordering::Acquire);
         }
     }
 }

@@ -55,9 +55,15 @@ fn write(address: usize) {
 macro_rules! counted {
     ($name:ident $(<$param:ident>)?, $value:ty, { $($extra:tt)* }) => {
         /// The atomic of the same name, counted.
-        #[derive(Debug)]
         #[repr(transparent)]
         pub struct $name $(<$param>)? (plain::$name $(<$param>)?);
+
+        // Not derived: that would ask it of what a pointer points at.
+        impl $(<$param>)? core::fmt::Debug for $name $(<$param>)? {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
 
         impl $(<$param>)? Default for $name $(<$param>)? {
             fn default() -> Self {
