@@ -49,8 +49,9 @@ use core::fmt;
 pub struct Class(u8);
 
 impl Class {
-    /// Blocks too large for a hand, orders 3 to 5, of all classes: they come
-    /// and go differently, and rarely fit into what small ones leave.
+    /// The home of regions that a block of orders 3 to 5 has opened, of whatever
+    /// class: such blocks come and go differently from small ones, and rarely
+    /// fit into what those leave. They themselves go wherever they fit next.
     pub const LARGE: Self = Self(LAST);
 
     /// The class of this number; those above 253 are taken modulo 254.
@@ -154,12 +155,15 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// The policy that a resource has unless told otherwise: classes keep together,
 /// and small blocks out of regions that larger ones have broken.
 ///
-/// | region | small class | [`Class::LARGE`] |
-/// |---|---|---|
-/// | its own, not all free | at once | at once |
-/// | another small class's with at least [`adopt`](Self::adopt) whole words | the emptiest | the emptiest |
-/// | all free | if there is none of the above | only if nothing else fits |
-/// | the rest | rather than fail | the emptiest |
+/// | region | rating |
+/// |---|---|
+/// | its own, not all free | at once |
+/// | another class's with at least [`adopt`](Self::adopt) whole words | the emptiest first |
+/// | all free | if there is none of the above |
+/// | the rest, and where [`Class::LARGE`] is at home | rather than fail |
+///
+/// Whatever a policy says, a region that is all free is opened only while there
+/// are larger blocks to spare, or nothing broken fits.
 ///
 /// ```
 /// use potad::{Class, Placement, Rating, Region, Together};
@@ -168,7 +172,7 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// let rate = |home, whole| Together::default().rate(mine, &Region::new(home, whole));
 /// assert_eq!(rate(Some(mine), 0), Rating::BEST);
 /// assert!(rate(Some(other), 5) > rate(None, 8));
-/// assert!(rate(None, 8) > rate(Some(other), 1));
+/// assert!(rate(None, 8) > rate(Some(other), 0));
 /// assert!(rate(None, 8) > rate(Some(Class::LARGE), 5));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +183,7 @@ pub struct Together {
 
 impl Default for Together {
     fn default() -> Self {
-        Self { adopt: 3 }
+        Self { adopt: 1 }
     }
 }
 
@@ -191,14 +195,14 @@ impl Placement for Together {
     fn rate(&self, class: Class, region: &Region) -> Rating {
         // Lossless: at most eight.
         let whole = region.whole_words as u8;
-        let small_home = region.home.is_some_and(|home| home != Class::LARGE);
         if region.is_fresh() {
             return Rating(FRESH);
         }
         if region.home == Some(class) {
             return Rating::BEST;
         }
-        let adopts = class == Class::LARGE || small_home && region.whole_words >= self.adopt;
+        let is_small = region.home.is_some_and(|home| home != Class::LARGE);
+        let adopts = is_small && region.whole_words >= self.adopt;
         Rating(if adopts { FRESH + 1 + whole } else { whole })
     }
 }

@@ -77,6 +77,24 @@ impl Homes {
     }
 }
 
+/// What a search has come by.
+#[derive(Default)]
+struct Seen {
+    /// The best rated region that is broken, and where to take there.
+    broken: Option<(Rating, Site)>,
+    /// The same of those that are all free.
+    fresh: Option<(Rating, Site)>,
+    /// Regions looked into in vain.
+    misses: u32,
+}
+
+/// Whether to look any further.
+#[derive(PartialEq, Eq)]
+enum Look {
+    On,
+    Enough,
+}
+
 /// A search on behalf of a class.
 pub(crate) struct Search<'a> {
     pub(crate) forest: &'a Forest,
@@ -110,9 +128,10 @@ impl Search<'_> {
     }
 
     /// In the region that the policy rates highest, of those from `here` on.
+    /// Once no level above has a block, whole regions are scarce, and any broken
+    /// one comes first: who needs one whole is not to look for it in vain.
     fn around(&self, here: u64) -> Option<Site> {
-        let mut best = None;
-        let mut misses = 0;
+        let mut seen = Seen::default();
         let start = here >> WORDS;
         let (mut from, mut wrapped) = (start, start == 0);
         for _ in 0..BUDGET {
@@ -123,39 +142,61 @@ impl Search<'_> {
                 (from, wrapped) = (0, true);
                 continue;
             };
-            let whole = self.forest.load(1, index);
-            let some = self.forest.may_have(0, 1, index) | whole;
-            let homes = self.homes.of_eight(index);
-            for region in index << WORDS..(index + 1) << WORDS {
-                if byte(some, region) == 0 {
-                    continue;
-                }
-                let whole = byte(whole, region);
-                let home = Class::of_byte(byte(homes, region));
-                let rating = self.policy.rate(self.class, &Region::new(home, whole.count_ones()));
-                if best.is_some_and(|(so_far, _)| rating <= so_far) {
-                    continue;
-                }
-                match self.within(region, whole) {
-                    Some(site) if rating == Rating::BEST => return Some(site),
-                    Some(site) => best = Some((rating, site)),
-                    None => {
-                        misses += 1;
-                        self.note_empty(region);
-                    }
-                }
-                if misses > MISSES {
-                    return best.map(|(_, site)| site);
-                }
+            if self.look(index, &mut seen) == Look::Enough {
+                break;
             }
             from = index + 1;
         }
+        self.best_of(&seen)
+    }
+
+    /// The better of the best broken region and the best one that is all free.
+    fn best_of(&self, seen: &Seen) -> Option<Site> {
         let fresh = self.policy.rate(self.class, &Region::new(None, Region::WORDS));
-        match best {
+        let whole = seen.fresh.map(|(_, site)| site);
+        match seen.broken {
             Some((rating, site)) if rating >= fresh => Some(site),
-            _ if self.forest.has_above(1) => Some(Site::Larger),
-            _ => best.map(|(_, site)| site),
+            _ if self.forest.has_above(1) => whole.or(Some(Site::Larger)),
+            broken => broken.map(|(_, site)| site).or(whole),
         }
+    }
+
+    /// Looks at the eight regions of one word of level 1.
+    fn look(&self, index: u64, seen: &mut Seen) -> Look {
+        let whole = self.forest.load(1, index);
+        let some = self.forest.may_have(0, 1, index) | whole;
+        let homes = self.homes.of_eight(index);
+        for region in index << WORDS..(index + 1) << WORDS {
+            if byte(some, region) == 0 {
+                continue;
+            }
+            let whole = byte(whole, region);
+            let home = Class::of_byte(byte(homes, region));
+            let known = Region::new(home, whole.count_ones());
+            let rating = self.policy.rate(self.class, &known);
+            let best = match known.is_fresh() {
+                true => &mut seen.fresh,
+                false => &mut seen.broken,
+            };
+            if best.is_some_and(|(so_far, _)| rating <= so_far) {
+                continue;
+            }
+            let Some(site) = self.within(region, whole) else {
+                self.note_empty(region);
+                seen.misses += 1;
+                if seen.misses > MISSES {
+                    return Look::Enough;
+                }
+                continue;
+            };
+            *best = Some((rating, site));
+            if rating == Rating::BEST {
+                // Whichever it is: nothing can be better.
+                seen.broken = *best;
+                return Look::Enough;
+            }
+        }
+        Look::On
     }
 
     /// Nothing of what this region has fits: if it has nothing at all, searches
@@ -169,21 +210,19 @@ impl Search<'_> {
         self.forest.note_empty_words(region >> WORDS, places << shift_of(region));
     }
 
-    /// In this region, of whose words `whole` are wholly free: a hand takes the
-    /// fullest broken word, and a run longer than a hand's the fewest free bits.
+    /// In this region, of whose words `whole` are wholly free: the fullest of
+    /// the broken words that fit, else a whole one.
     fn within(&self, region: u64, whole: u8) -> Option<Site> {
         let first = region << WORDS;
         let line = self.forest.words_ahead(first).unwrap_or(&[]);
-        let fitting = (first..first + (1 << WORDS))
+        let broken = (first..first + (1 << WORDS))
             .zip(line)
             // Relaxed: whoever takes looks again.
             .map(|(word, free)| (free.load(Ordering::Relaxed), word))
-            .filter(|&(free, _)| lowest_run(free, self.run).is_some());
-        let key = |&(free, _): &(u64, u64)| free.count_ones();
-        let broken = match self.run {
-            1..=4 => fitting.max_by_key(key),
-            _ => fitting.min_by_key(key),
-        };
+            .filter(|&(free, _)| {
+                free != 0 && (self.run == 1 || lowest_run(free, self.run).is_some())
+            })
+            .max_by_key(|(free, _)| free.count_ones());
         if let Some((_, word)) = broken {
             return Some(Site::Broken { word });
         }
@@ -282,11 +321,17 @@ mod tests {
         leave_none(&forest, 23);
         assert_eq!(site(), Some(Site::Whole { word: 12 }), "another's with room");
         homes.settle(1 << WORDS, Class::LARGE);
+        assert_eq!(site(), Some(Site::Whole { word: 12 }), "whole ones are scarce");
+        give_larger(&forest);
         assert_eq!(site(), Some(Site::Whole { word: 24 }), "a fresh one");
-        for word in 24..32 {
-            leave_none(&forest, word);
-        }
-        assert_eq!(site(), Some(Site::Whole { word: 12 }), "what there is");
+    }
+
+    /// Makes a block of level 2 free.
+    fn give_larger(forest: &Forest) {
+        let order = Order::new(2 * ORDERS_PER_LEVEL).unwrap();
+        let larger = Block::containing(Granule(1 << 12), order);
+        forest.ensure_from(0, larger.base()).unwrap();
+        forest.give(larger.place(), |_, _| false).unwrap();
     }
 
     fn leave_none(forest: &Forest, word: u64) {

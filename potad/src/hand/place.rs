@@ -3,10 +3,10 @@
 //! # How
 //!
 //! A refill claims a word of the region that the search names, and makes the
-//! region a home of the hand's class. Orders 3 to 5 go where their own class
-//! does ([`Class::LARGE`]), and have a place of their own to go on from. What
-//! the search names is nobody's: somebody else may take it first, and then the
-//! search is asked again, a few times.
+//! region a home of the hand's class. What the search names is nobody's:
+//! somebody else may take it first, and then it is asked again, a few times.
+//! Orders 3 to 5 are taken next fit, from a place of their own, and mark the
+//! regions that they open.
 //!
 //! # Sharing
 //!
