@@ -3,6 +3,7 @@
 use crate::error::{Error, Refused};
 use crate::hand::{HIDDEN_GRANULES, Slot};
 use crate::handles::{BareBlock, RawBlock};
+use crate::placement::Class;
 use crate::{Block, Zone};
 use core::fmt;
 use memdesc::sync::Arc;
@@ -35,8 +36,8 @@ impl Hand {
     /// Granules that one hand can hold away from everybody else.
     pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
 
-    pub(crate) fn new(zone: Zone) -> Self {
-        let slot = zone.state().new_slot();
+    pub(crate) fn new(zone: Zone, class: Class) -> Self {
+        let slot = zone.state().new_slot(class);
         Self { zone, slot }
     }
 

@@ -70,8 +70,10 @@ mod migrate;
 #[doc(hidden)]
 pub mod model;
 mod nested;
+mod placement;
 mod poison;
 mod potad;
+mod regions;
 mod remove;
 mod reported;
 mod resource;
@@ -99,6 +101,7 @@ pub use lookup;
 pub use memdesc;
 pub use memdesc::{Guard, pin};
 pub use nested::Nested;
+pub use placement::{Class, Placement, Rating, Region, Together};
 pub use potad::Potad;
 pub use remove::{Holder, Removal};
 pub use resource::{IntoSpan, Resource, Span};

@@ -30,6 +30,7 @@
 //! flag, and a comparison per zone that the thread uses. No read-modify-write.
 
 use crate::hand::Slot;
+use crate::placement::Class;
 use crate::state::State;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -102,7 +103,7 @@ fn add_entry(state: &State) -> bool {
     if is_free != Ok(true) {
         return false;
     }
-    let slot = state.new_slot();
+    let slot = state.new_slot(Class::default());
     let mut new = Some(Entry { zone: state.id, slot, state: state.me.clone() });
     let mut gone = Vec::new();
     let added = HANDS.try_with(|hands| {

@@ -7,6 +7,7 @@ use crate::closing::{Closing, Kept, Removing};
 use crate::forest::{Forest, Taken};
 use crate::hand::{Code, Gate, Slot};
 use crate::isolate::{HostSays, Wanted};
+use crate::placement::{Class, Together};
 use crate::reported::Reported;
 use crate::resource::Spans;
 use crate::shed::give_tables_back;
@@ -40,7 +41,7 @@ impl Ground {
     /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
     pub fn new(granules: u64, top: u32) -> Self {
         let ground = Self {
-            stock: Stock::new(top),
+            stock: Stock::new(top, Arc::new(Together::default())),
             gate: Gate::new(),
             closing: Closing::default(),
             spans: Mutex::new(Spans::default()),
@@ -111,7 +112,7 @@ impl Ground {
 
     /// A new hand.
     pub fn front(&self) -> Front {
-        Front { slot: self.gate.register(Slot::new(0, Default::default())) }
+        Front { slot: self.gate.register(Slot::new(0, Class::default(), Default::default())) }
     }
 
     /// Closes every hand, empties them, and takes a block if there is one.

@@ -6,8 +6,10 @@
 //! a block of 2 MiB starts at a multiple of 2 MiB of the bus.
 
 use crate::error::Error;
+use crate::placement::{Placement, Together};
 use alloc::string::{String, ToString};
 use core::ops::{Range, RangeInclusive};
+use memdesc::sync::Arc;
 use memdesc::{Block, Granule, Granules, MAX_GRANULES, Order};
 use smallvec::SmallVec;
 
@@ -74,12 +76,20 @@ pub struct Resource {
     pub(crate) spans: SmallVec<[Result<Span, Error>; 2]>,
     pub(crate) reach: Option<u64>,
     pub(crate) space: u16,
+    pub(crate) placement: Arc<dyn Placement>,
 }
 
 impl Resource {
     /// A resource of granules of one unit, with no span yet.
     pub fn new(name: impl ToString) -> Self {
-        Self { name: name.to_string(), granule: 1, spans: SmallVec::new(), reach: None, space: 0 }
+        Self {
+            name: name.to_string(),
+            granule: 1,
+            spans: SmallVec::new(),
+            reach: None,
+            space: 0,
+            placement: Arc::new(Together::default()),
+        }
     }
 
     /// Units per granule: 4096 for frames, 512 for sectors, 1 for slots.
@@ -107,6 +117,12 @@ impl Resource {
     /// potad, and a memory failure is looked up in space 0.
     pub fn space(mut self, space: u16) -> Self {
         self.space = space;
+        self
+    }
+
+    /// The policy by which its hands choose regions, [`Together`] unless said.
+    pub fn placement(mut self, policy: impl Placement + 'static) -> Self {
+        self.placement = Arc::new(policy);
         self
     }
 }

@@ -20,6 +20,7 @@ use crate::failure::FailureCounts;
 use crate::forest::{Forest, Taken};
 use crate::hand::{Closed, Code, Gate, Slot};
 use crate::home::Home;
+use crate::placement::Class;
 use crate::resource::{Resource, Span, Spans, Units};
 use crate::stock::Stock;
 use alloc::collections::BTreeMap;
@@ -103,7 +104,8 @@ impl State {
             }
         };
         let first = ranges.iter().next().map_or(Granule(0), Granules::first);
-        let state = Self::empty(resource.name, resource.space, units, top, first, kinds, owners);
+        let stock = Stock::new(top, resource.placement);
+        let state = Self::empty(resource.name, resource.space, units, stock, first, kinds, owners);
         for range in ranges.iter() {
             state.add(range)?;
         }
@@ -115,13 +117,13 @@ impl State {
         name: String,
         space: u16,
         units: Units,
-        top: u32,
+        stock: Stock,
         first: Granule,
         kinds: Kinds,
         owners: Arc<Owners>,
     ) -> Self {
         let (gate, tree) = (Gate::new(), Tree::new());
-        let slot = || gate.register(Slot::new(first.0, tree.leaf()));
+        let slot = || gate.register(Slot::new(first.0, Class::default(), tree.leaf()));
         let shared = core::array::from_fn(|_| Mutex::new(slot()));
         Self {
             id: unique_id(),
@@ -130,7 +132,7 @@ impl State {
             name,
             space,
             units,
-            stock: Stock::new(top),
+            stock,
             tree,
             gate,
             shared,
@@ -154,7 +156,8 @@ impl State {
         let top = Forest::top_for(Granule(last.unwrap_or(u64::MAX >> 1)));
         let units = self.units.nested(granule);
         let (kinds, owners) = (self.kinds.clone(), Arc::clone(&self.owners));
-        Self::empty(name, self.space, units, top, Granule(0), kinds, owners)
+        let stock = Stock::new(top, self.stock.placement());
+        Self::empty(name, self.space, units, stock, Granule(0), kinds, owners)
     }
 
     /// Adds a range of free granules: all of it, or nothing.
@@ -379,9 +382,9 @@ impl State {
     }
 
     /// A slot for a new hand, which starts to search in the first span.
-    pub(crate) fn new_slot(&self) -> Arc<Slot> {
+    pub(crate) fn new_slot(&self, class: Class) -> Arc<Slot> {
         let first = self.spans.lock().iter().next().map_or(0, |span| span.first().0);
-        self.gate.register(Slot::new(first, self.tree.leaf()))
+        self.gate.register(Slot::new(first, class, self.tree.leaf()))
     }
 
     /// Gives a block back through `slot`, inside its bracket; what of it is

@@ -134,7 +134,7 @@ impl Zone {
             free_runs,
             largest_run,
             hands,
-            forest_bytes: (state.stock.forest.bytes(state.spans.lock().holes())
+            forest_bytes: (state.stock.bytes(state.spans.lock().holes())
                 + removals.iter().map(|removing| removing.bytes()).sum::<usize>())
                 as u64,
             lookup_bytes: state.tree.bytes() as u64,

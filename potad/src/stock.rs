@@ -9,12 +9,14 @@
 //! [`is_suspect`]: Stock::is_suspect
 
 use crate::error::OutOfMemory;
-use crate::forest::{Avoid, Forest, Taken, block_of, lowest_run, word_of};
+use crate::forest::{Avoid, Forest, Taken, block_of};
 use crate::hand::Code;
+use crate::placement::{Class, Placement};
 use crate::poison::PoisonSet;
+use crate::regions::{self, Homes, Search, Site, is_same_region};
 use crate::reported::Reported;
-use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Block, Granule, ORDERS_PER_LEVEL, OnceSlot, Order, Place};
+use memdesc::sync::Arc;
+use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, OnceSlot, Order, Place};
 
 /// What a zone has to lend, and what is known about it.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(crate) struct Stock {
     pub(crate) poison: PoisonSet,
     /// Present once a reporter was attached.
     pub(crate) reported: OnceSlot<Reported>,
+    /// Which classes the regions are homes of, and the policy that says what
+    /// follows from it.
+    pub(crate) homes: Homes,
+    placement: Arc<dyn Placement>,
 }
 
 impl Avoid for Stock {
@@ -36,8 +42,19 @@ impl Avoid for Stock {
 }
 
 impl Stock {
-    pub(crate) fn new(top: u32) -> Self {
-        Self { forest: Forest::new(top), poison: PoisonSet::default(), reported: OnceSlot::new() }
+    pub(crate) fn new(top: u32, placement: Arc<dyn Placement>) -> Self {
+        Self {
+            forest: Forest::new(top),
+            poison: PoisonSet::default(),
+            reported: OnceSlot::new(),
+            homes: Homes::default(),
+            placement,
+        }
+    }
+
+    /// The policy.
+    pub(crate) fn placement(&self) -> Arc<dyn Placement> {
+        Arc::clone(&self.placement)
     }
 
     /// Whether a reporter is attached, or was.
@@ -120,58 +137,46 @@ impl Stock {
         self.is_any_suspect() && self.is_suspect(code.block())
     }
 
-    /// A word of level 0 with a run of `run`: the one with the most free bits
-    /// of the first line, at or after `near`, that has one. Looks along the
-    /// chunk first, then by the summaries into at most `budget` lines.
-    pub(crate) fn fullest_word(&self, near: Granule, run: u32, budget: u32) -> Option<u64> {
-        let start = word_of(0, near);
-        self.fullest_ahead(start, run).or_else(|| self.fullest_found(start, run, budget))
+    /// Where a class should take a run of `run` places of level 0 next, having
+    /// taken last at `near`; `None` if nothing near is fit to say so.
+    pub(crate) fn site(&self, class: Class, near: Granule, run: u32) -> Option<Site> {
+        let search = Search {
+            forest: &self.forest,
+            homes: &self.homes,
+            policy: &*self.placement,
+            class,
+            run,
+            avoided: &|level, word| self.avoided(level, word),
+        };
+        search.site(near)
     }
 
-    /// Along the chunk: the words are neighbours in memory.
-    #[inline]
-    fn fullest_ahead(&self, start: u64, run: u32) -> Option<u64> {
-        let first = start & !(LINE as u64 - 1);
-        let words = self.forest.words_ahead(first)?;
-        let lines = words.chunks_exact(LINE).take(LINES_AHEAD);
-        (first..).step_by(LINE).zip(lines).find_map(|(first, line)| fullest(first, line, run))
+    /// Whether a word of level 0 is in the region of `near`, and that is a home
+    /// of the class.
+    pub(crate) fn is_at_home(&self, class: Class, near: Granule, word: u64) -> bool {
+        is_same_region(near, word) && self.homes.of(word) == Some(class)
     }
 
-    fn fullest_found(&self, start: u64, run: u32, budget: u32) -> Option<u64> {
-        let (mut from, mut wrapped) = (start, false);
-        for _ in 0..budget {
-            let Some(word) = self.forest.next_nonzero(0, from) else {
-                if wrapped || start == 0 {
-                    return None;
-                }
-                (from, wrapped) = (0, true);
-                continue;
-            };
-            let first = word & !(LINE as u64 - 1);
-            let line = self.forest.words_ahead(first).and_then(|words| words.get(..LINE));
-            if let Some(found) = line.and_then(|line| fullest(first, line, run)) {
-                return Some(found);
-            }
-            from = first + LINE as u64;
+    /// A large block was just taken in a word of level 0: if that opened the
+    /// region, small blocks are to stay out of it.
+    pub(crate) fn note_large(&self, word: u64) {
+        if regions::is_fresh_but_for(&self.forest, word) {
+            self.homes.settle(word, Class::LARGE);
         }
-        None
     }
-}
 
-/// Words per cache line.
-const LINE: usize = if cfg!(loom) { 4 } else { 8 };
+    /// Takes a block of `order` out of one of a level above `level`.
+    pub(crate) fn take_above(
+        &self,
+        order: Order,
+        level: u32,
+        near: Granule,
+    ) -> Result<Taken, OutOfMemory> {
+        self.forest.take_above(order, level, near, self)
+    }
 
-/// Lines that a refill looks along before it asks the summaries.
-const LINES_AHEAD: usize = 2;
-
-/// Of the words of a line, the one with the most free bits that has a run.
-#[inline]
-fn fullest(first: u64, line: &[AtomicU64], run: u32) -> Option<u64> {
-    (first..)
-        .zip(line)
-        // Relaxed: the claim that follows looks again.
-        .map(|(word, free)| (free.load(Ordering::Relaxed), word))
-        .filter(|&(free, _)| free != 0 && (run == 1 || lowest_run(free, run).is_some()))
-        .max_by_key(|(free, _)| free.count_ones())
-        .map(|(_, word)| word)
+    /// Bytes of tables of what is free.
+    pub(crate) fn bytes(&self, holes: impl Iterator<Item = Granules> + Clone) -> usize {
+        self.forest.bytes(holes) + self.homes.bytes()
+    }
 }

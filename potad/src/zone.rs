@@ -6,6 +6,7 @@ use crate::handles::{BareBlock, RawBlock};
 use crate::home::Home;
 #[cfg(all(feature = "std", not(loom)))]
 use crate::local;
+use crate::placement::Class;
 use crate::resource::{IntoSpan, Span};
 use crate::state::{State, immediate};
 use crate::{Block, Found, Hand, Locked, Ref};
@@ -128,7 +129,27 @@ impl Zone {
 
     /// A hand of one's own: one per thread or vCPU.
     pub fn hand(&self) -> Hand {
-        Hand::new(self.clone())
+        self.hand_for(Class::default())
+    }
+
+    /// A hand for the blocks of one class, which keeps to regions of its class
+    /// where it can: what dies together then leaves whole regions free.
+    ///
+    /// ```
+    /// # use potad::{Class, Potad, Resource, memdesc::Order};
+    /// # let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+    /// let (mut files, mut users) = (ram.hand_for(Class::new(0)), ram.hand_for(Class::new(1)));
+    /// let mut kept = Vec::new();
+    /// files.alloc_many(Order::ZERO, 400, |page| kept.push(page))?;
+    /// let page = users.alloc_bare(Order::ZERO)?;
+    /// assert!(kept.iter().all(|kept| kept.base().0 / 512 != page.base().0 / 512));
+    /// # users.free_bare(page)?;
+    /// # files.free_many(kept)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hand_for(&self, class: Class) -> Hand {
+        Hand::new(self.clone(), class)
     }
 
     /// Adds a span while the zone is in use: all of it, or an error and

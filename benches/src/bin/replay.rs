@@ -5,7 +5,7 @@
 
 use clap::Parser;
 use potad_benches::ranges::replay::replay_ranges;
-use potad_benches::replay::{Plan, Verdict, chart, replay_all};
+use potad_benches::replay::{Age, Plan, Verdict, chart, replay_all};
 use potad_benches::trace::{RangeTrace, Trace, TraceError};
 use std::error::Error;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ struct Arguments {
     /// Threads that the records are dealt to.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// In an arena where the same trace ran before and left blocks behind.
+    #[arg(long)]
+    aged: bool,
     /// Writes the figures to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -49,7 +52,8 @@ fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn Error>> {
         Err(TraceError::WrongKind { .. }) => return run_ranges(arguments, say),
         trace => trace.map_err(say)?,
     };
-    let plan = Plan::new(&trace, usize::from(arguments.threads));
+    let age = if arguments.aged { Age::Aged } else { Age::Fresh };
+    let plan = Plan::new(&trace, usize::from(arguments.threads)).aged(age);
     let name = arguments.trace.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (report, verdict) = replay_all(name, &plan)?;
     print!("{report}");

@@ -23,12 +23,16 @@
 //!
 //! # Passes
 //!
+//! In an aged arena every pass comes after another of the same trace, of which
+//! every fourth survivor is still there.
+//!
 //! One verified pass, untimed: every block is entered in a bitmap of granules
 //! that all threads share, so a granule handed out twice is found, as is a
 //! block outside the arena or not aligned. Then timed passes, each on a new
 //! resource, with nothing in the loop but the table of ids.
 
 mod chart;
+mod kernel;
 mod owners;
 mod plan;
 mod report;
@@ -39,6 +43,7 @@ mod tests;
 mod window;
 
 pub use chart::chart;
-pub use plan::{Plan, ReplayError};
+pub use kernel::Kernel;
+pub use plan::{Age, Plan, ReplayError};
 pub use report::{Outcome, Report};
 pub use session::{Replay, Verdict, replay_all, timed};

@@ -7,9 +7,11 @@
 //! allocation on: subjects that cannot free a piece count the family's pieces
 //! and free the whole with the last.
 
+use super::kernel::Kernel;
 use crate::subject::Shape;
 use crate::trace::{Kind, Op, Record, Trace};
 use memdesc::Order;
+use std::fmt;
 
 /// Granules that the verified pass can keep one bit for.
 const LARGEST_ARENA: u64 = 1 << 33;
@@ -91,9 +93,24 @@ pub struct Plan {
     pub(super) ops: u64,
     /// log2 of the granules in a region.
     pub(super) region: u32,
+    /// Every allocation says a class.
+    pub(super) has_classes: bool,
+    pub(super) kernel: Option<Kernel>,
+    pub(super) age: Age,
     unit: u64,
     peak_units: u64,
     least_regions_at_end: u64,
+}
+
+/// In what an arena is when the replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Age {
+    /// All free.
+    Fresh,
+    /// The trace ran before, and of what it left alive at its end every fourth
+    /// block, as chance would have it, is still there, and stays.
+    Aged,
 }
 
 impl Plan {
@@ -118,10 +135,38 @@ impl Plan {
             families: dealer.families,
             survivors,
             region,
+            has_classes: trace.kind() == Kind::Page,
+            kernel: Kernel::of(trace),
+            age: Age::Fresh,
             unit: trace.unit(),
             peak_units: trace.facts().peak_units,
             least_regions_at_end: trace.facts().least_regions_at_end(region),
         }
+    }
+
+    /// The same replay in an arena of another age.
+    pub fn aged(self, age: Age) -> Self {
+        Self { age, ..self }
+    }
+
+    /// What stays of an earlier run of the same trace.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Survivor> {
+        let kept = |(index, _): &(u64, &Survivor)| is_kept(*index);
+        let all = match self.age {
+            Age::Fresh => &[],
+            Age::Aged => self.survivors.as_slice(),
+        };
+        (0..).zip(all).filter(kept).map(|(_, survivor)| survivor)
+    }
+
+    /// What an earlier run frees of what it left alive.
+    pub(super) fn left(&self) -> impl Iterator<Item = &Survivor> {
+        let left = |(index, _): &(u64, &Survivor)| !is_kept(*index);
+        (0..).zip(&self.survivors).filter(left).map(|(_, survivor)| survivor)
+    }
+
+    fn kept_units(&self) -> u64 {
+        self.kept().map(|survivor| survivor.order.granules()).sum()
     }
 
     /// The number of threads it was dealt to.
@@ -139,21 +184,36 @@ impl Plan {
         self.unit
     }
 
-    /// The fewest 2 MiB regions that can hold what is live at the end.
+    /// The fewest 2 MiB regions that can hold what is live at the end (aged, up
+    /// to one less).
     pub fn least_regions_at_end(&self) -> u64 {
-        self.least_regions_at_end
+        self.least_regions_at_end + (self.kept_units() >> self.region)
     }
 
     /// The resource to replay in: the peak, a quarter more, and what the
     /// subject may hide, in whole regions.
     pub fn shape(&self, hidden: u64) -> Result<Shape, ReplayError> {
         let room = self.peak_units / 4 + hidden;
-        let granules = self.peak_units.saturating_add(room).max(1);
+        let granules = (self.peak_units + self.kept_units()).saturating_add(room).max(1);
         if granules > LARGEST_ARENA {
             return Err(ReplayError::TooLarge { granules, allowed: LARGEST_ARENA });
         }
         let granules = granules.next_multiple_of(1 << self.region);
         Ok(Shape { granules, granule_bytes: self.unit, hands: self.threads() })
+    }
+}
+
+/// One in four, without a pattern.
+fn is_kept(index: u64) -> bool {
+    index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 == 0
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Aged => "aged",
+        })
     }
 }
 
@@ -227,8 +287,7 @@ impl<'a> Dealer<'a> {
             order: record.order,
             old,
             what: What::Alloc,
-            // Lossless: three bits.
-            tag: record.op.migrate_type().unwrap_or(0) as u8,
+            tag: record.class(self.trace.kind()),
         };
         self.live[record.id as usize] = match record.op {
             Op::Alloc { .. } => Some(fresh),

@@ -1,6 +1,7 @@
 //! What a replay says, to people and to machines.
 
-use super::plan::Plan;
+use super::kernel::Kernel;
+use super::plan::{Age, Plan};
 use serde::Serialize;
 use std::fmt;
 
@@ -42,8 +43,18 @@ pub struct Outcome {
 pub struct Report {
     /// The file that was replayed.
     pub trace: String,
-    /// One entry per subject that could take part.
+    /// How the arena was when the replay began.
+    #[serde(rename = "arena")]
+    pub age: Age,
+    /// One entry per subject that could take part. Ours uses the classes of a
+    /// trace that has them.
     pub allocators: Vec<Outcome>,
+    /// Ours without them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_classes: Option<Outcome>,
+    /// What the recorded kernel made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
     /// Subjects that could not, and why.
     #[serde(skip)]
     pub absent: Vec<String>,
@@ -59,7 +70,10 @@ impl Report {
     pub(super) fn new(trace: String, plan: &Plan) -> Self {
         Self {
             trace,
+            age: plan.age,
             allocators: Vec::new(),
+            without_classes: None,
+            kernel: None,
             absent: Vec::new(),
             harness_ns: 0.0,
             facts: (plan.threads(), plan.ops(), plan.unit()),
@@ -70,7 +84,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (threads, steps, unit) = self.facts;
-        writeln!(f, "{}: {steps} steps on {threads} threads, granules of {unit} B", self.trace)?;
+        writeln!(
+            f,
+            "{}: {steps} steps on {threads} threads, granules of {unit} B, {} arena",
+            self.trace, self.age
+        )?;
         writeln!(f, "harness alone: {:.2} ns per step, in every figure below", self.harness_ns)?;
         let head = ["ns/op", "failed", "overlaps", "peak MiB", "pinned", "mean", "least"];
         write!(f, "{:24}", "allocator")?;
@@ -78,15 +96,26 @@ impl fmt::Display for Report {
             write!(f, "{name:>11}")?;
         }
         writeln!(f)?;
-        for one in &self.allocators {
-            let peak = one.peak_bytes as f64 / f64::from(1 << 20);
-            write!(f, "{:24}{:11.2}{:11}", one.name, one.ns_per_op, one.failed)?;
-            write!(f, "{:11}{peak:11.1}{:11}", one.overlaps, one.regions_pinned_end)?;
-            writeln!(f, "{:11.1}{:11}", one.regions_pinned_mean, one.regions_min_end)?;
+        for (index, one) in self.allocators.iter().enumerate() {
+            row(f, one.name, one)?;
+            if let Some(without) = self.without_classes.as_ref().filter(|_| index == 0) {
+                row(f, "potad, without classes", without)?;
+            }
+        }
+        if let Some(kernel) = &self.kernel {
+            let (end, mean) = (kernel.regions_pinned_end, kernel.regions_pinned_mean);
+            writeln!(f, "{:68}{end:11}{mean:11.1}", "the recorded kernel")?;
         }
         for line in &self.absent {
             writeln!(f, "- {line}")?;
         }
         Ok(())
     }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, one: &Outcome) -> fmt::Result {
+    let peak = one.peak_bytes as f64 / f64::from(1 << 20);
+    write!(f, "{name:24}{:11.2}{:11}", one.ns_per_op, one.failed)?;
+    write!(f, "{:11}{peak:11.1}{:11}", one.overlaps, one.regions_pinned_end)?;
+    writeln!(f, "{:11.1}{:11}", one.regions_pinned_mean, one.regions_min_end)
 }

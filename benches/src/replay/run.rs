@@ -4,7 +4,7 @@
 //! many; what differs is compiled in or out (`W`, `SHARED`).
 
 use super::owners::Watch;
-use super::plan::{NONE, Plan, Step, What};
+use super::plan::{NONE, Plan, Step, Survivor, What};
 use super::window::{Window, wait_until};
 use crate::subject::{Hand, Subject};
 use memdesc::Order;
@@ -107,8 +107,22 @@ impl<'a, S: Subject, W: Watch> Pass<'a, S, W> {
 
     /// Frees what is live at the end, from this thread.
     pub(super) fn drain(&self) {
+        self.drain_these(self.plan.survivors.iter());
+    }
+
+    /// Frees those of the survivors that an aged arena does not keep.
+    pub(super) fn drain_left(&self) {
+        self.drain_these(self.plan.left());
+    }
+
+    /// Frees those that it keeps.
+    pub(super) fn drain_kept(&self) {
+        self.drain_these(self.plan.kept());
+    }
+
+    fn drain_these<'s>(&self, survivors: impl Iterator<Item = &'s Survivor>) {
         let mut worker = Worker { pass: self, hand: self.subject.hand(), failed: 0 };
-        for survivor in &self.plan.survivors {
+        for survivor in survivors {
             let base = self.slots[survivor.id as usize].base.load(Ordering::Relaxed);
             worker.give(base, survivor.order, survivor.family);
         }

@@ -1,10 +1,10 @@
 //! All subjects over one plan: the verified pass, then the timed ones.
 
-use super::owners::{Nobody, Owners};
-use super::plan::{Plan, ReplayError};
+use super::owners::{Nobody, Owners, Watch};
+use super::plan::{Age, Plan, ReplayError};
 use super::report::{Outcome, Report};
 use super::run::{Counts, Pass};
-use crate::subject::{Nothing, Subject, Visitor, visit_others, visit_ours};
+use crate::subject::{Nothing, Subject, Visitor, ours, visit_others, visit_ours};
 use std::time::{Duration, Instant};
 
 /// Timed passes, if they fit in the budget.
@@ -42,7 +42,7 @@ pub fn replay_all(name: String, plan: &Plan) -> Result<(Report, Verdict), Replay
     plan.shape(0)?;
     let mut replay = Replay { plan, report: Report::new(name, plan) };
     replay.report.harness_ns = replay.floor();
-    visit_ours(&mut replay);
+    replay.kernel_and_ours();
     #[cfg(any(test, not(feature = "peers")))]
     replay.visit::<crate::subject::Reference>();
     visit_others(&mut replay);
@@ -51,8 +51,14 @@ pub fn replay_all(name: String, plan: &Plan) -> Result<(Report, Verdict), Replay
 }
 
 fn verdict(report: &Report) -> Verdict {
-    let bad = |one: &Outcome| one.judged && (one.overlaps != 0 || one.failed != 0);
-    if report.allocators.iter().any(bad) { Verdict::Bad } else { Verdict::Good }
+    // What a run before left behind may leave no room for all.
+    let fails = |one: &Outcome| one.failed != 0 && report.age == Age::Fresh;
+    let bad = |one: &Outcome| one.judged && (one.overlaps != 0 || fails(one));
+    if report.allocators.iter().chain(&report.without_classes).any(bad) {
+        Verdict::Bad
+    } else {
+        Verdict::Good
+    }
 }
 
 impl Replay<'_> {
@@ -60,6 +66,20 @@ impl Replay<'_> {
     fn floor(&self) -> f64 {
         let timed = (0..3).filter_map(|_| self.timed::<Nothing>().ok().flatten());
         timed.map(|wall| self.per_op(wall)).reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// Ours with the classes that the trace has, as its embedder would use it;
+    /// and what they are good for.
+    fn kernel_and_ours(&mut self) {
+        self.report.kernel = self.plan.kernel;
+        if !self.plan.has_classes {
+            return visit_ours(self);
+        }
+        self.visit::<ours::Classed>();
+        match self.measure::<ours::Main>() {
+            Ok(outcome) => self.report.without_classes = Some(outcome),
+            Err(why) => self.report.absent.push(why),
+        }
     }
 
     fn per_op(&self, wall: Duration) -> f64 {
@@ -75,11 +95,18 @@ impl Replay<'_> {
     /// One timed pass; `Ok(None)` if it was given up.
     fn timed<S: Subject>(&self) -> Result<Option<Duration>, String> {
         let subject = self.make::<S>()?;
-        let pass = Pass::new(self.plan, &subject, &Nobody, TOO_LONG);
+        let pass = || Pass::new(self.plan, &subject, &Nobody, TOO_LONG);
+        let Some(before) = aged(self.plan, pass) else {
+            return Ok(None);
+        };
+        let pass = pass();
         let Some(counts) = pass.run() else {
             return Ok(None);
         };
         pass.drain();
+        if let Some(before) = before {
+            before.drain_kept();
+        }
         Ok(Some(counts.wall))
     }
 
@@ -89,12 +116,16 @@ impl Replay<'_> {
         let shape = self.plan.shape(S::hidden(self.plan.threads()));
         let shape = shape.map_err(|error| error.to_string())?;
         let owners = Owners::new(shape, S::ALIGNS);
-        let pass = Pass::new(self.plan, &subject, &owners, TOO_LONG);
-        let Some(counts) = pass.run() else {
-            return Err(format!("{} was given up after {} s", S::NAME, TOO_LONG.as_secs()));
-        };
+        let pass = || Pass::new(self.plan, &subject, &owners, TOO_LONG);
+        let given_up = || format!("{} was given up after {} s", S::NAME, TOO_LONG.as_secs());
+        let before = aged(self.plan, pass).ok_or_else(given_up)?;
+        let pass = pass();
+        let counts = pass.run().ok_or_else(given_up)?;
         let outcome = self.outcome::<S>(&counts, &owners);
         pass.drain();
+        if let Some(before) = before {
+            before.drain_kept();
+        }
         Ok(outcome)
     }
 
@@ -134,6 +165,22 @@ impl Replay<'_> {
         outcome.ns_per_op = self.per_op(walls[walls.len() / 2]);
         Ok(outcome)
     }
+}
+
+/// The pass that aged the arena, with what it leaves there, if one is asked for;
+/// `None` if it was given up.
+#[expect(clippy::option_option, reason = "not asked for is no failure")]
+fn aged<'p, S: Subject, W: Watch>(
+    plan: &Plan,
+    pass: impl Fn() -> Pass<'p, S, W>,
+) -> Option<Option<Pass<'p, S, W>>> {
+    if plan.age == Age::Fresh {
+        return Some(None);
+    }
+    let before = pass();
+    before.run()?;
+    before.drain_left();
+    Some(Some(before))
 }
 
 impl Visitor for Replay<'_> {

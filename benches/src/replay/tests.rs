@@ -1,6 +1,6 @@
 //! Replays of small traces with every operation, on one thread and more.
 
-use super::plan::{Plan, ReplayError};
+use super::plan::{Age, Plan, ReplayError};
 use super::{chart, replay_all};
 use crate::trace::Trace;
 
@@ -116,4 +116,67 @@ fn a_peak_beyond_what_can_be_verified_is_refused() {
     let trace = Trace::parse(&bytes).expect("valid");
     let refused = replay_all("large".to_owned(), &Plan::new(&trace, 1)).expect_err("too large");
     assert!(matches!(refused, ReplayError::TooLarge { .. }));
+}
+
+/// Records of a page trace on one thread: id, op, order, arg.
+fn page_trace(records: &[(u32, u8, u8, u32)]) -> Trace {
+    let mut bytes = b"POTTRC1\0".to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 0, 16, 0, 0, 0]);
+    bytes.extend_from_slice(&(records.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&4_u32.to_le_bytes());
+    bytes.extend_from_slice(&1_u32.to_le_bytes());
+    bytes.extend_from_slice(&4096_u64.to_le_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
+    bytes.extend_from_slice(&[0; 16]);
+    for &(id, op, order, arg) in records {
+        bytes.extend_from_slice(&id.to_le_bytes());
+        bytes.extend_from_slice(&[op, order, 0, 0, 1, 0, 0, 0]);
+        bytes.extend_from_slice(&arg.to_le_bytes());
+    }
+    Trace::parse(&bytes).expect("valid")
+}
+
+#[test]
+fn the_kernels_mark_counts_the_regions_of_its_frames() {
+    // A huge page in region 2 is split; half of it goes, then a page beside it
+    // comes, and a block of two regions.
+    let trace = page_trace(&[
+        (0, 0, 9, 1024),
+        (1, 0, 0, 512),
+        (0, 2, 8, 2),
+        (0, 1, 8, 0),
+        (1, 1, 0, 0),
+        (3, 0, 10, 4096),
+    ]);
+    let kernel = Plan::new(&trace, 1).kernel.expect("a page trace");
+    assert_eq!((kernel.regions_pinned_end, kernel.regions_touched), (3, 4));
+    // 1, 2, 2, 2, 1, 3 after each record.
+    assert_eq!(kernel.regions_pinned_mean, 11.0 / 6.0);
+}
+
+#[test]
+fn an_aged_arena_keeps_a_quarter_of_what_was_left() {
+    let trace = Trace::parse(SHIPPED).expect("valid");
+    let units = |plan: &Plan| -> u64 { plan.kept().map(|kept| kept.order.granules()).sum() };
+    let fresh = Plan::new(&trace, 1);
+    assert_eq!(units(&fresh), 0);
+    let before = fresh.shape(0).expect("small").granules;
+    let aged = fresh.aged(Age::Aged);
+    let share = aged.kept().count() as f64 / aged.survivors.len() as f64;
+    assert!((0.24..0.26).contains(&share), "{share}");
+    assert_eq!(aged.kept().count() + aged.left().count(), aged.survivors.len());
+    let more = aged.shape(0).expect("small").granules - before;
+    assert!(more.abs_diff(units(&aged)) < 512);
+}
+
+#[test]
+fn an_aged_replay_overlaps_nothing() {
+    let plan = Plan::new(&random(5_000, 5), 2).aged(Age::Aged);
+    let (report, _) = replay_all("aged".to_owned(), &plan).expect("small");
+    assert_eq!(report.age, Age::Aged);
+    assert!(report.kernel.is_some() && report.without_classes.is_some());
+    for one in report.allocators.iter().filter(|one| one.name.starts_with("potad")) {
+        assert_eq!(one.overlaps, 0, "{}", one.name);
+        assert!(one.regions_pinned_end >= one.regions_min_end);
+    }
 }

@@ -21,6 +21,7 @@
 //! [`visit_others`].
 
 mod absent;
+mod classed;
 mod machine;
 mod nothing;
 pub mod ours;
@@ -124,8 +125,8 @@ pub trait Hand {
     /// Returns the first granule of a block, or `None` if none is free.
     fn alloc(&mut self, order: Order) -> Option<u64>;
 
-    /// As [`alloc`](Self::alloc), with what the trace knows of the block's
-    /// life: the kernel's migrate type.
+    /// As [`alloc`](Self::alloc), with what an embedder could say of the
+    /// block's life: blocks of one tag, below eight, may die together.
     #[inline]
     fn alloc_tagged(&mut self, order: Order, tag: u8) -> Option<u64> {
         let _ = tag;

@@ -6,6 +6,8 @@
 
 /// Bare blocks through a hand: what replay and most rows use.
 pub type Main = super::potad::Bare;
+/// The same with a hand per class: what replay uses where a trace has tags.
+pub type Classed = super::classed::Classed;
 /// Raw blocks through a hand: an immediate word each.
 pub type Raw = super::potad::Raw;
 /// Bare blocks without a hand passed: each call borrows a shared one.

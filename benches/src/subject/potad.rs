@@ -2,7 +2,7 @@
 
 use super::{Hand, Shape, Subject, SubjectError};
 use memdesc::{Granule, Order, OwnerId};
-use potad::{BareBlock, Potad, Resource, Zone};
+use potad::{BareBlock, Class, Potad, Resource, Zone};
 
 fn register(shape: Shape) -> Result<Zone, SubjectError> {
     let refused = |_| SubjectError::Refused {
@@ -45,6 +45,13 @@ impl Subject for Bare {
 
     fn metadata_bytes(&self) -> Option<u64> {
         Some(self.0.stats().forest_bytes)
+    }
+}
+
+impl Bare {
+    /// A hand for the blocks of one class.
+    pub(super) fn hand_for(&self, class: Class) -> BareHand {
+        BareHand(self.0.hand_for(class))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every subject hands out blocks that do not overlap and takes them back.
 
-use super::{Hand, Reference, Shape, Subject, Visitor, visit_others, visit_ours};
+use super::{Hand, Reference, Shape, Subject, Visitor, ours, visit_others, visit_ours};
 use memdesc::Order;
 
 const SHAPE: Shape = Shape { granules: 1000, granule_bytes: 4096, hands: 1 };
@@ -45,6 +45,7 @@ impl Visitor for Contract {
 fn every_subject_keeps_the_contract() {
     Contract.visit::<Reference>();
     visit_ours(&mut Contract);
+    Contract.visit::<ours::Classed>();
     visit_others(&mut Contract);
 }
 

@@ -91,4 +91,29 @@ pub struct Record {
     pub op: Op,
 }
 
+impl Record {
+    /// The frame that the kernel chose, of an allocation in a page trace.
+    pub fn frame(&self, kind: Kind) -> Option<u32> {
+        match self.op {
+            Op::Alloc { arg } if kind == Kind::Page => Some(arg & 0xff_ffff),
+            _ => None,
+        }
+    }
+
+    /// The class that an embedder would pass for an allocation of a page trace:
+    /// one of four groups of threads, and whether the memory is asked for
+    /// zeroed (a process's own) or not (files, tables). 0 elsewhere.
+    ///
+    /// Migrate types do not tell what dies together: nearly all that lives and
+    /// nearly all that dies is movable.
+    pub fn class(&self, kind: Kind) -> u8 {
+        let Op::Alloc { arg } = self.op else { return 0 };
+        if kind != Kind::Page {
+            return 0;
+        }
+        // Lossless: below eight.
+        ((self.thread % 4) << 1 | (arg >> 27 & 1) as u16) as u8
+    }
+}
+
 const _: () = assert!(size_of::<Record>() == 20);

@@ -44,6 +44,48 @@ impl Forest {
         }
     }
 
+    /// The first word of level 1, at or after `from`, with a place that is free
+    /// or has something below it at level 0.
+    pub(crate) fn next_broken(&self, from: u64) -> Option<u64> {
+        let below = self.next_nonzero(0, from << ORDERS_PER_LEVEL);
+        let below = below.map(|word| word >> ORDERS_PER_LEVEL);
+        let own = self.next_nonzero(1, from);
+        below.into_iter().chain(own).min()
+    }
+
+    /// Places of word `word` of level `m` below which level `l` may have bits.
+    #[inline]
+    pub(crate) fn may_have(&self, l: u32, m: u32, word: u64) -> u64 {
+        self.has(l, m).load(word)
+    }
+
+    /// Words of level 0 whose places of word `index` of level 1 are `mask` were
+    /// seen zero: clears their bits in one go, and sets again what was not zero
+    /// after all.
+    pub(crate) fn note_empty_words(&self, index: u64, mask: u64) {
+        let Some(has) = self.has(0, 1).get(index) else { return };
+        if has.load(Ordering::Relaxed) & mask == 0 {
+            return;
+        }
+        has.fetch_and(!mask, Ordering::Relaxed);
+        // Pairs with the barrier in `set_summary_from`, as in `clear_summary`.
+        if memdesc::seeded!("summary cleared without a second look") {
+            return;
+        }
+        barrier::after_rmw();
+        let first = index << ORDERS_PER_LEVEL;
+        for word in (0..64).filter(|place| mask >> place & 1 != 0).map(|place| first + place) {
+            if self.load(0, word) != 0 {
+                self.set_summary(0, word);
+            }
+        }
+    }
+
+    /// Whether some block of a level above `level` may be free.
+    pub(crate) fn has_above(&self, level: u32) -> bool {
+        (level + 1..=self.top).any(|m| self.next_nonzero(m, 0).is_some())
+    }
+
     /// Finds the lowest summary level at which something at or after word
     /// `from` is set: its place there.
     fn climb(&self, level: u32, from: u64) -> Option<(u32, u64)> {

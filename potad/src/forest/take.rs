@@ -71,13 +71,28 @@ impl Forest {
         if let Some(block) = self.take_in_level(level, order.run(), near, BUDGET, avoid) {
             return Ok(Taken::Block(block));
         }
+        if let Taken::Block(block) = self.take_above(order, level, near, avoid)? {
+            return Ok(Taken::Block(block));
+        }
+        let block = self.take_in_level(level, order.run(), Granule(0), u32::MAX, &());
+        Ok(block.map_or(Taken::Nothing, Taken::Block))
+    }
+
+    /// Takes a block of `order` out of the smallest one of a level above
+    /// `level`. The caller is inside a bracket.
+    pub(crate) fn take_above(
+        &self,
+        order: Order,
+        level: u32,
+        near: Granule,
+        avoid: &impl Avoid,
+    ) -> Result<Taken, OutOfMemory> {
         for above in level + 1..=self.top {
             if let Some(larger) = self.take_in_level(above, 1, near, BUDGET, avoid) {
                 return self.break_down(larger, Block::containing(avoid.pick(larger), order));
             }
         }
-        let block = self.take_in_level(level, order.run(), Granule(0), u32::MAX, &());
-        Ok(block.map_or(Taken::Nothing, Taken::Block))
+        Ok(Taken::Nothing)
     }
 
     /// Takes `run` adjacent places of `level`, from the first word at or after

@@ -40,6 +40,7 @@
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
 
 use super::held::Held;
+use crate::placement::Class;
 use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
@@ -79,9 +80,14 @@ pub(crate) struct Slot {
     pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
+    /// The same for orders 3 to 5.
+    pub(super) near_large: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
     /// The node of lookup where the owner works.
     pub(crate) leaf: Leaf,
+    // Never written.
+    /// Whose regions are preferred.
+    pub(super) class: Class,
     // Written by closers.
     closed: Line<AtomicU64>,
 }
@@ -92,15 +98,17 @@ pub(crate) struct Slot {
 struct Line<T>(T);
 
 impl Slot {
-    pub(crate) fn new(near: u64, leaf: Leaf) -> Self {
+    pub(crate) fn new(near: u64, class: Class, leaf: Leaf) -> Self {
         Self {
             busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
             pending: core::array::from_fn(|_| Held::empty()),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
+            near_large: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             leaf,
+            class,
             closed: Line(AtomicU64::new(0)),
         }
     }

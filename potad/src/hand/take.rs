@@ -28,10 +28,7 @@ use crate::error::OutOfMemory;
 use crate::forest::{Taken, lowest_run};
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Granule, ORDERS_PER_LEVEL, Order};
-
-/// Lines that a refill looks into before it takes a whole word.
-const REFILL_BUDGET: u32 = 16;
+use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
 impl Slot {
     /// The whole of a hot allocation: enters, takes out of a claim or a warm
@@ -107,15 +104,29 @@ impl Slot {
         if let Some(code) = self.take_warm(stock, order) {
             return Ok(Taken::Block(code.block()));
         }
-        let near = Granule(self.near.load(Ordering::Relaxed));
-        let Taken::Block(block) = stock.take(order, near)? else { return Ok(Taken::Nothing) };
-        self.near.store(block.base().0, Ordering::Relaxed);
+        let taken = match order.level() {
+            0 => self.take_large(stock, order)?,
+            _ => {
+                let near = Granule(self.near.load(Ordering::Relaxed));
+                stock.take(order, near)?
+            }
+        };
+        let Taken::Block(block) = taken else { return Ok(Taken::Nothing) };
+        if order.level() != 0 {
+            self.near.store(block.base().0, Ordering::Relaxed);
+        }
         stock.on_take(block);
-        let (level, word) = (order.level(), block.place().word);
+        self.keep_warm(stock, block);
+        Ok(Taken::Block(block))
+    }
+
+    /// Makes the block's word the warm one of its level; the one before may
+    /// merge.
+    pub(super) fn keep_warm(&self, stock: &Stock, block: Block) {
+        let (level, word) = (block.order().level(), block.place().word);
         if let Some(before) = self.set_warm(level, Some(word)).filter(|&before| before != word) {
             stock.forest.merge(level, before);
         }
-        Ok(Taken::Block(block))
     }
 
     /// Claims another word; `false` if the forest has nothing that fits.
@@ -127,21 +138,17 @@ impl Slot {
         if let Some((word, mask)) = victim.release() {
             self.give_word(stock, word, mask);
         }
-        if self.claim_pending(victim, order) || self.claim_broken(stock, victim, order) {
+        if self.claim_pending(stock, victim, order) || self.claim_placed(stock, victim, order)? {
             return Ok(true);
         }
         let whole = Order::new(ORDERS_PER_LEVEL).unwrap_or(Order::ZERO);
-        if stock.forest.top() > 0
-            && let Taken::Block(block) = self.take_shared(stock, whole)?
-        {
-            let at = block.base();
-            if stock.forest.ensure(0, at).is_err() {
-                let _own =
-                    stock.forest.give(block.place(), |level, word| self.is_warm(level, word));
-                return Err(OutOfMemory);
+        if stock.forest.top() > 0 {
+            let near = Granule(self.near.load(Ordering::Relaxed));
+            let taken = stock.take(whole, near)?;
+            if let Some(word) = self.claim_whole(stock, victim, taken)? {
+                self.near.store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
+                return Ok(true);
             }
-            victim.set(at.0 >> ORDERS_PER_LEVEL, u64::MAX);
-            return Ok(true);
         }
         // Words that do not fit are no reason to give up a granule that does.
         let Taken::Block(block) = stock.take(order, Granule(0))? else {
@@ -153,10 +160,16 @@ impl Slot {
         Ok(true)
     }
 
-    /// Turns the pending word that was opened last into a claim, if it fits.
-    fn claim_pending(&self, victim: &Held, order: Order) -> bool {
+    /// Turns the pending word that was opened last into a claim, if it fits and
+    /// is in the region where the hand would go on. From elsewhere it would
+    /// pin what is about to become free.
+    fn claim_pending(&self, stock: &Stock, victim: &Held, order: Order) -> bool {
         let pending = self.pending_of(self.last.load(Ordering::Relaxed));
         if lowest_run(pending.mask(), order.run()).is_none() {
+            return false;
+        }
+        let near = Granule(self.near.load(Ordering::Relaxed));
+        if !stock.is_at_home(self.class, near, pending.word()) {
             return false;
         }
         let Some((word, mask)) = pending.release() else { return false };
@@ -164,26 +177,9 @@ impl Slot {
         true
     }
 
-    /// Claims the fullest word of the first line, from `near` on, that has one
-    /// that fits.
-    fn claim_broken(&self, stock: &Stock, victim: &Held, order: Order) -> bool {
-        let near = Granule(self.near.load(Ordering::Relaxed));
-        let Some(word) = stock.fullest_word(near, order.run(), REFILL_BUDGET) else {
-            return false;
-        };
-        let mask = stock.forest.claim_word(0, word);
-        if mask == 0 {
-            return false;
-        }
-        self.near.store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
-        stock.on_claim(word);
-        self.hold(victim, word, mask);
-        true
-    }
-
     /// Places just taken become the empty `victim`'s, or join those of the same
     /// word that the hand holds already.
-    fn hold(&self, victim: &Held, word: u64, mask: u64) {
+    pub(super) fn hold(&self, victim: &Held, word: u64, mask: u64) {
         let pending = self.pending_of(word);
         let waiting = match pending.is_of(word) {
             true => pending.release().map_or(0, |(_, mask)| mask),

@@ -1,0 +1,108 @@
+//! Taking where the placement says.
+//!
+//! # How
+//!
+//! A refill claims a word of the region that the search names, and makes the
+//! region a home of the hand's class. What the search names is nobody's:
+//! somebody else may take it first, and then it is asked again, a few times.
+//! Orders 3 to 5 are taken next fit, from a place of their own, and mark the
+//! regions that they open.
+//!
+//! # Sharing
+//!
+//! As in [`take`](super::take): inside the slot's bracket, or on a closed slot.
+
+use super::held::Held;
+use super::slot::Slot;
+use crate::error::OutOfMemory;
+use crate::forest::Taken;
+use crate::regions::Site;
+use crate::stock::Stock;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
+
+/// Times that a site is looked for after another was taken by somebody else.
+const TRIES: u32 = 4;
+
+impl Slot {
+    /// Claims a word where the hand's class is at home, or may be; `false` if
+    /// the search found none.
+    pub(super) fn claim_placed(
+        &self,
+        stock: &Stock,
+        victim: &Held,
+        order: Order,
+    ) -> Result<bool, OutOfMemory> {
+        for _ in 0..TRIES {
+            let near = Granule(self.near.load(Ordering::Relaxed));
+            let Some(site) = stock.site(self.class, near, order.run()) else { return Ok(false) };
+            let claimed = match site {
+                Site::Broken { word } => self.claim_word(stock, victim, word),
+                Site::Whole { word } => {
+                    let taken = stock.forest.take_exact(whole_of(word))?;
+                    self.claim_whole(stock, victim, taken)?
+                }
+                Site::Larger => {
+                    let whole = whole_of(0).order();
+                    let taken = stock.take_above(whole, whole.level(), near)?;
+                    self.claim_whole(stock, victim, taken)?
+                }
+            };
+            if let Some(word) = claimed {
+                self.near.store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
+                stock.homes.settle(word, self.class);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Claims all free bits of a word of level 0, if it still has any.
+    fn claim_word(&self, stock: &Stock, victim: &Held, word: u64) -> Option<u64> {
+        let mask = stock.forest.claim_word(0, word);
+        if mask == 0 {
+            return None;
+        }
+        stock.on_claim(word);
+        self.hold(victim, word, mask);
+        Some(word)
+    }
+
+    /// Makes a block of 64 granules that was taken the claim.
+    pub(super) fn claim_whole(
+        &self,
+        stock: &Stock,
+        victim: &Held,
+        taken: Taken,
+    ) -> Result<Option<u64>, OutOfMemory> {
+        let Taken::Block(block) = taken else { return Ok(None) };
+        let at = block.base();
+        if stock.forest.ensure(0, at).is_err() {
+            let _own = stock.forest.give(block.place(), |level, word| self.is_warm(level, word));
+            return Err(OutOfMemory);
+        }
+        stock.on_take(block);
+        self.keep_warm(stock, block);
+        let word = at.0 >> ORDERS_PER_LEVEL;
+        victim.set(word, u64::MAX);
+        Ok(Some(word))
+    }
+
+    /// Takes a block of an order from 3 to 5: next fit, from where the last one
+    /// was. A region that this opens is not for small blocks.
+    pub(super) fn take_large(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
+        let near = Granule(self.near_large.load(Ordering::Relaxed));
+        let taken = stock.take(order, near)?;
+        if let Taken::Block(block) = taken {
+            self.near_large.store(block.base().0, Ordering::Relaxed);
+            stock.note_large(block.place().word);
+        }
+        Ok(taken)
+    }
+}
+
+/// The block of 64 granules that a word of level 0 is.
+fn whole_of(word: u64) -> Block {
+    let order = Order::new(ORDERS_PER_LEVEL).unwrap_or(Order::ZERO);
+    Block::containing(Granule(word << ORDERS_PER_LEVEL), order)
+}

@@ -1,0 +1,375 @@
+//! The search for a place by regions, and their homes.
+//!
+//! # Picture
+//!
+//! ```text
+//!  level 1      word w:  8 places a region: which of its words are wholly free
+//!  has(0, 1)    word w:  8 places a region: which of its words may have bits
+//!  homes        word w:  8 bits a region:   its class, or 0
+//! ```
+//!
+//! Eight regions are judged by three loads of words with the same index; the
+//! free words of one region are one cache line.
+//!
+//! # What always holds
+//!
+//! Homes are hints: `Relaxed` everywhere, and two writers of one word at once
+//! may lose one of their bytes. What a search returns was seen, and is
+//! nobody's: the caller takes it by the forest's own means, or looks again.
+
+use crate::forest::{Forest, lowest_run, word_of};
+use crate::placement::{Class, Placement, Rating, Region};
+use crate::words::Words;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{Granule, ORDERS_PER_LEVEL};
+
+/// log2 of the words in a region, and of the regions below a word of level 1.
+const WORDS: u32 = 3;
+/// Words of level 1 that a search looks at.
+const BUDGET: u32 = if cfg!(loom) { 2 } else { 32 };
+/// Regions without a fitting run that a search looks into.
+const MISSES: u32 = 8;
+
+/// Where something fits that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// A word of level 0 that has a fitting run.
+    Broken { word: u64 },
+    /// A word of level 0 that is wholly free, as a place of level 1.
+    Whole { word: u64 },
+    /// Nothing seen is as good as breaking a block of a level above 1.
+    Larger,
+}
+
+/// The classes that regions are homes of, a byte each.
+#[derive(Debug, Default)]
+pub(crate) struct Homes(Words);
+
+impl Homes {
+    fn of_eight(&self, index: u64) -> u64 {
+        // Relaxed: a hint.
+        self.0.get(index).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// The home of the region of a word of level 0.
+    #[inline]
+    pub(crate) fn of(&self, word: u64) -> Option<Class> {
+        let region = word >> WORDS;
+        Class::of_byte(byte(self.of_eight(region >> WORDS), region))
+    }
+
+    /// Makes the region of a word of level 0 a home of `class`. Forgotten where
+    /// there is no memory for it.
+    pub(crate) fn settle(&self, word: u64, class: Class) {
+        let region = word >> WORDS;
+        if self.of(word) == Some(class) {
+            return;
+        }
+        let Ok(homes) = self.0.install(region >> WORDS) else { return };
+        let shift = shift_of(region);
+        let others = homes.load(Ordering::Relaxed) & !(0xff << shift);
+        homes.store(others | u64::from(class.byte()) << shift, Ordering::Relaxed);
+    }
+
+    /// Bytes of tables.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}
+
+/// What a search has come by.
+#[derive(Default)]
+struct Seen {
+    /// The best rated region that is broken, and where to take there.
+    broken: Option<(Rating, Site)>,
+    /// The same of those that are all free.
+    fresh: Option<(Rating, Site)>,
+    /// Regions looked into in vain.
+    misses: u32,
+}
+
+/// Whether to look any further.
+#[derive(PartialEq, Eq)]
+enum Look {
+    On,
+    Enough,
+}
+
+/// A search on behalf of a class.
+pub(crate) struct Search<'a> {
+    pub(crate) forest: &'a Forest,
+    pub(crate) homes: &'a Homes,
+    pub(crate) policy: &'a dyn Placement,
+    pub(crate) class: Class,
+    /// The length of the aligned run that is needed.
+    pub(crate) run: u32,
+    /// Places to leave alone if others fit, by level and word.
+    pub(crate) avoided: &'a dyn Fn(u32, u64) -> u64,
+}
+
+impl Search<'_> {
+    /// The place to take next, for a class that took last at `near`.
+    pub(crate) fn site(&self, near: Granule) -> Option<Site> {
+        if self.forest.top() == 0 {
+            return self.within(0, 0);
+        }
+        let here = word_of(0, near) >> WORDS;
+        self.stay(here).or_else(|| self.around(here))
+    }
+
+    /// In the same region, if it is the class's and not all free.
+    #[inline]
+    fn stay(&self, here: u64) -> Option<Site> {
+        if self.homes.of(here << WORDS) != Some(self.class) {
+            return None;
+        }
+        let whole = byte(self.forest.load(1, here >> WORDS), here);
+        if whole == u8::MAX { None } else { self.within(here, whole) }
+    }
+
+    /// In the region that the policy rates highest, of those from `here` on.
+    /// Once no level above has a block, whole regions are scarce, and any broken
+    /// one comes first: who needs one whole is not to look for it in vain.
+    fn around(&self, here: u64) -> Option<Site> {
+        let mut seen = Seen::default();
+        let start = here >> WORDS;
+        let (mut from, mut wrapped) = (start, start == 0);
+        for _ in 0..BUDGET {
+            let Some(index) = self.forest.next_broken(from) else {
+                if wrapped {
+                    break;
+                }
+                (from, wrapped) = (0, true);
+                continue;
+            };
+            if self.look(index, &mut seen) == Look::Enough {
+                break;
+            }
+            from = index + 1;
+        }
+        self.best_of(&seen)
+    }
+
+    /// The better of the best broken region and the best one that is all free.
+    fn best_of(&self, seen: &Seen) -> Option<Site> {
+        let fresh = self.policy.rate(self.class, &Region::new(None, Region::WORDS));
+        let whole = seen.fresh.map(|(_, site)| site);
+        match seen.broken {
+            Some((rating, site)) if rating >= fresh => Some(site),
+            _ if self.forest.has_above(1) => whole.or(Some(Site::Larger)),
+            broken => broken.map(|(_, site)| site).or(whole),
+        }
+    }
+
+    /// Looks at the eight regions of one word of level 1.
+    fn look(&self, index: u64, seen: &mut Seen) -> Look {
+        let whole = self.forest.load(1, index);
+        let some = self.forest.may_have(0, 1, index) | whole;
+        let homes = self.homes.of_eight(index);
+        for region in index << WORDS..(index + 1) << WORDS {
+            if byte(some, region) == 0 {
+                continue;
+            }
+            let whole = byte(whole, region);
+            let home = Class::of_byte(byte(homes, region));
+            let known = Region::new(home, whole.count_ones());
+            let rating = self.policy.rate(self.class, &known);
+            let best = match known.is_fresh() {
+                true => &mut seen.fresh,
+                false => &mut seen.broken,
+            };
+            if best.is_some_and(|(so_far, _)| rating <= so_far) {
+                continue;
+            }
+            let Some(site) = self.within(region, whole) else {
+                self.note_empty(region);
+                seen.misses += 1;
+                if seen.misses > MISSES {
+                    return Look::Enough;
+                }
+                continue;
+            };
+            *best = Some((rating, site));
+            if rating == Rating::BEST {
+                // Whichever it is: nothing can be better.
+                seen.broken = *best;
+                return Look::Enough;
+            }
+        }
+        Look::On
+    }
+
+    /// Nothing of what this region has fits: if it has nothing at all, searches
+    /// are to pass it by.
+    fn note_empty(&self, region: u64) {
+        let first = region << WORDS;
+        let line = self.forest.words_ahead(first).unwrap_or(&[]).iter().take(1 << WORDS);
+        // Relaxed: looked at again by whoever clears.
+        let empty = line.zip(0..).filter(|(free, _)| free.load(Ordering::Relaxed) == 0);
+        let places = empty.fold(0, |places: u64, (_, place)| places | 1 << place);
+        self.forest.note_empty_words(region >> WORDS, places << shift_of(region));
+    }
+
+    /// In this region, of whose words `whole` are wholly free: the fullest of
+    /// the broken words that fit, else a whole one.
+    fn within(&self, region: u64, whole: u8) -> Option<Site> {
+        let first = region << WORDS;
+        let line = self.forest.words_ahead(first).unwrap_or(&[]);
+        let broken = (first..first + (1 << WORDS))
+            .zip(line)
+            // Relaxed: whoever takes looks again.
+            .map(|(word, free)| (free.load(Ordering::Relaxed), word))
+            .filter(|&(free, _)| {
+                free != 0 && (self.run == 1 || lowest_run(free, self.run).is_some())
+            })
+            .max_by_key(|(free, _)| free.count_ones());
+        if let Some((_, word)) = broken {
+            return Some(Site::Broken { word });
+        }
+        if whole == 0 {
+            return None;
+        }
+        let avoided = byte((self.avoided)(1, region >> WORDS), region);
+        let kept = if whole & !avoided == 0 { whole } else { whole & !avoided };
+        Some(Site::Whole { word: first + u64::from(kept.trailing_zeros()) })
+    }
+}
+
+/// Whether a granule and a word of level 0 are of one region.
+#[inline]
+pub(crate) fn is_same_region(at: Granule, word: u64) -> bool {
+    word_of(0, at) >> WORDS == word >> WORDS
+}
+
+/// Whether all words but one of the region of a word of level 0 are wholly free.
+pub(crate) fn is_fresh_but_for(forest: &Forest, word: u64) -> bool {
+    let region = word >> WORDS;
+    byte(forest.load(1, region >> WORDS), region).count_ones() + 1 == Region::WORDS
+}
+
+/// Where a region's byte is in the word that it shares with seven others.
+fn shift_of(region: u64) -> u32 {
+    // Lossless: below 64.
+    ((region << WORDS) & 63) as u32
+}
+
+fn byte(eight: u64, region: u64) -> u8 {
+    (eight >> shift_of(region)) as u8
+}
+
+const _: () = assert!(2 * WORDS == ORDERS_PER_LEVEL);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::forest::Taken;
+    use crate::placement::Together;
+    use memdesc::{Block, Granules, Order};
+
+    #[test]
+    fn a_home_is_kept_beside_its_neighbours() {
+        let homes = Homes::default();
+        assert_eq!(homes.of(0), None);
+        for region in 0..20u64 {
+            homes.settle(region << WORDS, Class::new(region as u8));
+        }
+        homes.settle(7 << WORDS | 5, Class::LARGE);
+        for region in 0..20u64 {
+            let expected = if region == 7 { Class::LARGE } else { Class::new(region as u8) };
+            for word in region << WORDS..(region + 1) << WORDS {
+                assert_eq!(homes.of(word), Some(expected), "word {word}");
+            }
+        }
+        assert_eq!(homes.of(20 << WORDS), None);
+        assert!(homes.bytes() >= 4096);
+    }
+
+    /// Four regions, all free.
+    fn four_regions() -> Forest {
+        let forest = Forest::new(3);
+        let range = Granules::new(Granule(0), Granule(4 * 512 - 1)).unwrap();
+        for block in range.cover() {
+            forest.ensure_from(0, block.base()).unwrap();
+            forest.give(block.place(), |_, _| false).unwrap();
+        }
+        forest
+    }
+
+    /// Leaves `free` words of a region wholly free.
+    fn leave(forest: &Forest, region: u64, free: u64) {
+        for word in (region << WORDS)..((region + 1) << WORDS) - free {
+            leave_none(forest, word);
+        }
+    }
+
+    fn search<'a>(forest: &'a Forest, homes: &'a Homes, class: Class) -> Search<'a> {
+        let policy = &Together { adopt: 3 };
+        Search { forest, homes, policy, class, run: 1, avoided: &|_, _| 0 }
+    }
+
+    #[test]
+    fn a_class_stays_then_adopts_then_opens_and_takes_the_rest_last() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        let (mine, other) = (Class::new(1), Class::new(2));
+        for (region, free) in [(0, 2), (1, 4), (2, 1)] {
+            leave(&forest, region, free);
+            homes.settle(region << WORDS, other);
+        }
+        let site = || search(&forest, &homes, mine).site(Granule(0));
+        homes.settle(2 << WORDS, mine);
+        assert_eq!(site(), Some(Site::Whole { word: 23 }), "its own");
+        leave_none(&forest, 23);
+        assert_eq!(site(), Some(Site::Whole { word: 12 }), "another's with room");
+        homes.settle(1 << WORDS, Class::LARGE);
+        assert_eq!(site(), Some(Site::Whole { word: 12 }), "whole ones are scarce");
+        give_larger(&forest);
+        assert_eq!(site(), Some(Site::Whole { word: 24 }), "a fresh one");
+    }
+
+    /// Makes a block of level 2 free.
+    fn give_larger(forest: &Forest) {
+        let order = Order::new(2 * ORDERS_PER_LEVEL).unwrap();
+        let larger = Block::containing(Granule(1 << 12), order);
+        forest.ensure_from(0, larger.base()).unwrap();
+        forest.give(larger.place(), |_, _| false).unwrap();
+    }
+
+    fn leave_none(forest: &Forest, word: u64) {
+        let order = Order::new(ORDERS_PER_LEVEL).unwrap();
+        let whole = Block::containing(Granule(word << ORDERS_PER_LEVEL), order);
+        assert_eq!(forest.take_exact(whole), Ok(Taken::Block(whole)));
+    }
+
+    #[test]
+    fn a_broken_word_comes_before_a_whole_one_and_the_fullest_first() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        homes.settle(0, Class::default());
+        for taken in [3, 64 + 7, 64 + 8] {
+            let one = Block::containing(Granule(taken), Order::ZERO);
+            assert_eq!(forest.take_exact(one), Ok(Taken::Block(one)));
+        }
+        let near = Granule(100);
+        let site = search(&forest, &homes, Class::default()).site(near);
+        assert_eq!(site, Some(Site::Broken { word: 0 }));
+        assert_eq!(forest.claim_word(0, 0).count_ones(), 63);
+        let site = search(&forest, &homes, Class::default()).site(near);
+        assert_eq!(site, Some(Site::Broken { word: 1 }));
+    }
+
+    #[test]
+    fn an_empty_region_is_passed_by_and_found_again() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        let one = Block::containing(Granule(0), Order::ZERO);
+        assert_eq!(forest.take_exact(one), Ok(Taken::Block(one)));
+        for word in 1..32 {
+            leave_none(&forest, word);
+        }
+        assert_eq!(forest.claim_word(0, 0).count_ones(), 63);
+        assert_ne!(forest.may_have(0, 1, 0), 0, "stale until somebody looks");
+        assert_eq!(search(&forest, &homes, Class::default()).site(Granule(0)), None);
+        assert_eq!(forest.may_have(0, 1, 0), 0);
+        forest.give(one.place(), |_, _| false).unwrap();
+        let site = search(&forest, &homes, Class::default()).site(Granule(0));
+        assert_eq!(site, Some(Site::Broken { word: 0 }));
+    }
+}
