@@ -347,6 +347,11 @@ impl Removing {
         self.granules.load(Ordering::Relaxed)
     }
 
+    /// Whether some granule of the block is claimed.
+    pub(crate) fn has_any_of(&self, block: Block) -> bool {
+        self.claimed.is_any_free(block)
+    }
+
     /// The blocks claimed so far, in address order.
     pub(crate) fn claimed(&self) -> impl Iterator<Item = Block> {
         self.claimed.free_blocks(self.range.first(), 0)

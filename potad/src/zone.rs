@@ -335,7 +335,8 @@ impl Zone {
         drop(guard);
         let closed = state.gate.close();
         let held = closed.slots().any(|slot| slot.holds_any_of(block));
-        if held || state.stock.forest.is_any_free(block) {
+        let claimed = state.closing.removals().iter().any(|leaving| leaving.has_any_of(block));
+        if held || claimed || state.stock.forest.is_any_free(block) {
             return Err(Error::DoubleFree { asked: block.granules() });
         }
         Ok(state.bare(block))

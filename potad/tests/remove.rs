@@ -121,6 +121,8 @@ fn what_a_hand_holds_is_claimed_and_what_is_freed_into_it_is_found() {
     hand.free_bare(page).unwrap();
     assert_eq!(removal.remaining_granules(), 1, "kept at once");
     assert!(hand.alloc_bare(Order::ZERO).is_err(), "and not handed out");
+    let claimed = ram.adopt_bare(0, Order::ZERO);
+    assert!(matches!(claimed, Err(Error::DoubleFree { .. })), "nor adopted: {claimed:?}");
     hand.free_bare(other).unwrap();
     assert!(removal.wait(|_| false));
     removal.finish().unwrap();
