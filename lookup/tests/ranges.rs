@@ -380,7 +380,7 @@ fn many_at_once_are_found_as_one_by_one() {
 #[test]
 fn memory_comes_back() {
     let map = Ranges::new();
-    for round in 0..20u64 {
+    for round in 0..100u64 {
         for at in 0..500u64 {
             map.set(addresses(at * 100, at * 100 + (at + round) % 99), Payload::from(3)).unwrap();
         }

@@ -25,9 +25,9 @@
 //! them takes units of its own. A node that was replaced names in its `gone`
 //! the slots whose units and subtrees nobody took over.
 
-use super::node::{
-    Draft, Item, TOP, View, again, common_level, fits, slot_around, slot_mask, slot_of, slots,
-};
+use super::bits::{TOP, slot_around, slot_mask, slot_of, slots};
+use super::draft::{Draft, again, fits};
+use super::node::{Item, View};
 use super::retire::Retired;
 use super::slab::Slab;
 use super::word::Word;
@@ -327,119 +327,17 @@ impl<V: Value> Edit<'_, V> {
         self.make(draft).map(Some)
     }
 
-    fn make(&mut self, draft: &Draft) -> Result<Item, NoMemory> {
+    pub(super) fn make(&mut self, draft: &Draft) -> Result<Item, NoMemory> {
         let word = self.slab.make(draft).ok_or(NoMemory)?;
         let at = Addresses::known(draft.base, draft.base | slot_mask(draft.level + 1));
         Ok(Item { at, word })
     }
 
-    /// One item that a slot of this level can hold, for items in order that lie
-    /// in it.
-    fn place(&mut self, items: &[Item], level: u32) -> Result<Option<Item>, NoMemory> {
-        self.place_clipped(items, level, Addresses::ALL)
-    }
-
-    /// The same for the parts of the items that lie in `clip`.
-    pub(super) fn place_clipped(
-        &mut self,
-        items: &[Item],
-        level: u32,
-        clip: Addresses,
-    ) -> Result<Option<Item>, NoMemory> {
-        let Some((head, rest)) = items.split_first() else { return Ok(None) };
-        let Some(mut first) = clipped(*head, clip) else { return Ok(None) };
-        // Neighbours of one value are one item.
-        for next in rest {
-            let end = first.at.last();
-            if next.word != first.word || end.checked_add(1) != Some(next.at.first()) {
-                return self.build(items, level, clip).map(Some);
-            }
-            let Some(more) = next.at.intersection(clip) else { break };
-            first.at = Addresses::known(first.at.first(), more.last());
-        }
-        if !fits(first, level) {
-            return self.build(&[first], level, clip).map(Some);
-        }
-        if first.word.is_value() {
-            self.unit(first.word);
-        }
-        Ok(Some(first))
-    }
-
-    /// A node for items in order, the lowest that holds them all.
-    fn build(&mut self, items: &[Item], above: u32, clip: Addresses) -> Result<Item, NoMemory> {
-        let (Some(head), Some(tail)) = (items.first(), items.last()) else { return Err(NoMemory) };
-        let start = head.at.first().max(clip.first());
-        let end = tail.at.last().min(clip.last());
-        let level = common_level(start, end);
-        debug_assert!(level < above);
-        let mut draft = Draft::new(level, start & !slot_mask(level + 1));
-        let mut rest = items;
-        let mut at = start;
-        while let Some(item) = rest.first().and_then(|item| clipped(*item, clip)) {
-            at = at.max(item.at.first());
-            let within = slot_around(at, level);
-            if item.word.is_value() && at == within.first() && item.at.last() >= within.last() {
-                // Whole slots.
-                let beyond = slot_around(item.at.last(), level);
-                let full = item.at.last() == beyond.last();
-                let stop = slot_of(item.at.last(), level) - u32::from(!full);
-                draft.run(slot_of(at, level), stop, self.unit(item.word));
-                if full {
-                    rest = &rest[1..];
-                }
-                let Some(next) = slot_end(draft.base, stop, level).checked_add(1) else { break };
-                at = next;
-                continue;
-            }
-            // What has addresses in this slot.
-            let count = rest.iter().take_while(|item| item.at.first() <= within.last()).count();
-            let part = Addresses::known(at, within.last().min(clip.last()));
-            if let Some(item) = self.place_clipped(&rest[..count], level, part)? {
-                draft.item(item);
-            }
-            let goes_on = rest[count - 1].at.last().min(clip.last()) > within.last();
-            rest = &rest[count - usize::from(goes_on)..];
-            let Some(next) = within.last().checked_add(1) else { break };
-            at = next;
-        }
-        self.make(&draft)
-    }
-
     /// A unit for one more place that names the value.
-    fn unit(&self, value: Word) -> Word {
+    pub(super) fn unit(&self, value: Word) -> Word {
         // SAFETY: a `V`'s, by the map's type; the lender has a unit.
         unsafe { again::<V>(value) }
     }
-
-    /// The word of the root for what the top slot is to hold: the root's
-    /// addresses begin at 0.
-    pub(super) fn root(&mut self, top: Option<Item>) -> Result<Word, NoMemory> {
-        let Some(top) = top else { return Ok(Word::NONE) };
-        debug_assert!(!top.word.is_value(), "the top slot holds links only");
-        if top.at.first() == 0 {
-            return Ok(top.word);
-        }
-        let mut draft = Draft::new(common_level(0, top.at.last()), 0);
-        draft.item(top);
-        self.make(&draft).map(|item| item.word)
-    }
-}
-
-/// A copy of a tree in another slab, with units of its own; `None` when memory
-/// is out.
-pub(super) fn copy_tree<V: Value>(slab: &mut Slab, node: View<'_>) -> Option<Word> {
-    // Where the node is makes no difference to what it holds.
-    let mut draft = Draft::new(node.level, 0);
-    draft.copy(node, 0, 63);
-    draft.replace_words(|word| {
-        if word.is_value() {
-            // SAFETY: a `V`'s, whose unit the node has.
-            return Some(unsafe { again::<V>(word) });
-        }
-        copy_tree::<V>(slab, node.child(word))
-    })?;
-    slab.make(&draft)
 }
 
 /// What the top slot holds, of a root.
@@ -448,12 +346,4 @@ pub(super) fn top_of(root: Word) -> Option<Item> {
         return None;
     }
     Some(Item { at: Addresses::known(0, slot_mask((root.level() + 1).min(TOP))), word: root })
-}
-
-fn clipped(item: Item, clip: Addresses) -> Option<Item> {
-    Some(Item { at: item.at.intersection(clip)?, ..item })
-}
-
-fn slot_end(base: u64, slot: u32, level: u32) -> u64 {
-    base | u64::from(slot) << (ORDERS_PER_LEVEL * level) | slot_mask(level)
 }

@@ -9,7 +9,8 @@
 //! found whatever is changed beside it, and *nothing* is no retry away from the
 //! truth.
 
-use super::node::{Hit, Item, Step, View, slot_mask};
+use super::bits::slot_mask;
+use super::node::{Hit, Item, Step, View};
 use super::word::Word;
 use super::{Addresses, Ranges, Value};
 use crate::prefetch::prefetch;

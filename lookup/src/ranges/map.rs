@@ -1,8 +1,10 @@
 //! The map itself: what it is made of, and how it is changed.
 
-use super::edit::{Edit, NoMemory, Old, Way, copy_tree, top_of};
+use super::bits::TOP;
+use super::build::copy_tree;
+use super::edit::{Edit, NoMemory, Old, Way, top_of};
 use super::find::descend;
-use super::node::{Item, TOP, View, publishing};
+use super::node::{Item, View, publishing};
 use super::retire::{Retired, give_all_back, retire_all};
 use super::slab::{Pages, Returned, Slab};
 use super::word::Word;

@@ -56,6 +56,9 @@
 //! | a range             | -                                         | 8 or 16 bytes, its share of a node's 16, rounded up to 32 a node |
 
 mod addresses;
+mod bits;
+mod build;
+mod draft;
 mod edit;
 mod error;
 mod find;

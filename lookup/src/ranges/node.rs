@@ -23,31 +23,14 @@
 //! Any reader under a guard. One line for the bitmaps and the first six words,
 //! at most one more for the word.
 
+use super::Addresses;
+use super::bits::{Bits, low_mask, slot_around, slot_mask, slot_of};
 use super::word::Word;
-use super::{Addresses, Value};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use memdesc::ORDERS_PER_LEVEL;
 use memdesc::sync::atomic::{AtomicPtr, Ordering};
 use memdesc::sync::cell::UnsafeCell;
-use smallvec::SmallVec;
-
-/// The level of the slot that would hold everything: above the last.
-pub(super) const TOP: u32 = memdesc::LEVELS;
-/// Lone values are in slots up to this level: their place has 32 bits an end.
-pub(super) const LONE_LEVELS: u32 = 5;
-/// Words of the largest node: 64 lone pairs.
-pub(super) const MAX_WORDS: usize = 128;
-
-/// The two bitmaps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Bits {
-    /// An entry begins here.
-    pub(super) heads: u64,
-    /// Alone: the entry before goes on here. With a head: a lone pair.
-    pub(super) more: u64,
-}
 
 /// How a node begins; its words follow.
 #[repr(C)]
@@ -61,98 +44,6 @@ const _: () = assert!(size_of::<Head>() == 16 && size_of::<AtomicPtr<()>>() == 8
 /// Bytes of a node of so many words.
 pub(super) const fn bytes_of(words: usize) -> usize {
     size_of::<Head>() + words * size_of::<AtomicPtr<()>>()
-}
-
-/// The addresses of a slot, less one: what is masked out.
-#[inline]
-pub(super) const fn slot_mask(level: u32) -> u64 {
-    if level >= TOP { u64::MAX } else { (1 << (ORDERS_PER_LEVEL * level)) - 1 }
-}
-
-/// The same for the level of a node, which is not the top.
-#[inline(always)]
-const fn low_mask(level: u32) -> u64 {
-    !(u64::MAX << (ORDERS_PER_LEVEL * level))
-}
-
-/// The slot of an address within its node.
-#[inline]
-pub(super) const fn slot_of(at: u64, level: u32) -> u32 {
-    // Lossless: six bits.
-    (at >> (ORDERS_PER_LEVEL * level)) as u32 & 63
-}
-
-/// The addresses of the slot of `at`; below the top.
-#[inline]
-pub(super) const fn slot_around(at: u64, level: u32) -> Addresses {
-    Addresses::known(at & !low_mask(level), at | low_mask(level))
-}
-
-/// The lowest level at which both are in one node.
-#[inline]
-pub(super) const fn common_level(one: u64, other: u64) -> u32 {
-    match (one ^ other).checked_ilog2() {
-        Some(bit) => bit / ORDERS_PER_LEVEL,
-        None => 0,
-    }
-}
-
-#[inline]
-const fn below(slot: u32) -> u64 {
-    if slot > 63 { u64::MAX } else { (1 << slot) - 1 }
-}
-
-/// The slots `first..=last`.
-#[inline]
-pub(super) const fn slots(first: u32, last: u32) -> u64 {
-    below(last + 1) & !below(first)
-}
-
-impl Bits {
-    #[inline]
-    pub(super) const fn lone(self) -> u64 {
-        self.heads & self.more
-    }
-
-    /// Number of words.
-    #[inline]
-    pub(super) const fn words(self) -> usize {
-        (self.heads.count_ones() + self.lone().count_ones()) as usize
-    }
-
-    /// Words of the entries that begin before a slot.
-    #[inline]
-    const fn words_before(self, slot: u32) -> usize {
-        let heads = (self.heads & below(slot)).count_ones();
-        (heads + (self.lone() & below(slot)).count_ones()) as usize
-    }
-
-    #[inline]
-    pub(super) const fn has(self, slot: u32) -> bool {
-        (self.heads | self.more) >> slot & 1 != 0
-    }
-
-    #[inline]
-    pub(super) const fn is_head(self, slot: u32) -> bool {
-        self.heads >> slot & 1 != 0
-    }
-
-    #[inline]
-    const fn is_lone(self, slot: u32) -> bool {
-        self.lone() >> slot & 1 != 0
-    }
-
-    /// The slot where the entry of an occupied slot begins.
-    #[inline]
-    pub(super) const fn run_first(self, slot: u32) -> u32 {
-        slot - (self.heads << (63 - slot)).leading_zeros()
-    }
-
-    /// The slot where it ends.
-    #[inline]
-    pub(super) const fn run_last(self, slot: u32) -> u32 {
-        slot + ((self.more & !self.heads) >> slot >> 1).trailing_ones()
-    }
 }
 
 /// What an occupied slot holds, or a part of it: these addresses, this word.
@@ -263,8 +154,11 @@ impl<'a> View<'a> {
         unsafe { &*words.wrapping_add(index).cast_const() }
     }
 
+    /// # Safety
+    ///
+    /// - As above.
     #[inline]
-    unsafe fn word(self, index: usize) -> Word {
+    pub(super) unsafe fn word(self, index: usize) -> Word {
         // SAFETY: the caller's promise.
         let cell = unsafe { self.cell(index) };
         // `Acquire` pairs with the Release store of a newer link: its node is
@@ -371,138 +265,25 @@ pub(super) fn publishing() -> Ordering {
     }
 }
 
-/// A node in the making, slot by slot in ascending order.
-pub(super) struct Draft {
-    pub(super) level: u32,
-    /// Its first address.
-    pub(super) base: u64,
-    bits: Bits,
-    words: SmallVec<[Word; MAX_WORDS]>,
-}
-
-impl Draft {
-    pub(super) fn new(level: u32, base: u64) -> Self {
-        debug_assert_eq!(base & slot_mask(level + 1), 0);
-        Self { level, base, bits: Bits::default(), words: SmallVec::new() }
+/// Writes a node into memory.
+///
+/// # Safety
+///
+/// - `node` is the caller's alone, 32-byte aligned, and large enough for so
+///   many words; its head and words are initialised.
+/// - The bitmaps count as many words as there are.
+pub(super) unsafe fn write_node(node: NonNull<Head>, to: Bits, words: &[Word]) {
+    // SAFETY: the caller's alone.
+    let head = unsafe { node.as_ref() };
+    // SAFETY: nobody else looks.
+    head.bits.with_mut(|bits| unsafe { *bits = to });
+    let first = node.as_ptr().wrapping_add(1).cast::<AtomicPtr<()>>();
+    for (index, word) in words.iter().enumerate() {
+        // SAFETY: within the node.
+        let cell = unsafe { &*first.wrapping_add(index).cast_const() };
+        // Relaxed: the store of the link publishes it.
+        cell.store(word.0, Ordering::Relaxed);
     }
-
-    pub(super) fn bits(&self) -> Bits {
-        self.bits
-    }
-
-    #[inline]
-    fn push(&mut self, word: Word) {
-        self.words.push(word);
-    }
-
-    /// Takes over the entries of a node that begin in `first..=last`, as far as
-    /// they reach in there. The first slot is no continuation.
-    pub(super) fn copy(&mut self, node: View<'_>, first: u32, last: u32) {
-        if first > last {
-            return;
-        }
-        debug_assert!(!node.bits.has(first) || node.bits.is_head(first));
-        let kept = slots(first, last);
-        self.bits.heads |= node.bits.heads & kept;
-        self.bits.more |= node.bits.more & kept;
-        for index in node.bits.words_before(first)..node.bits.words_before(last + 1) {
-            // SAFETY: below the words of the entries that begin up to `last`.
-            self.push(unsafe { node.word(index) });
-        }
-    }
-
-    /// A value over whole slots. The draft takes over a unit.
-    pub(super) fn run(&mut self, first: u32, last: u32, value: Word) {
-        debug_assert!(value.is_value() && first <= last);
-        self.bits.heads |= 1 << first;
-        self.bits.more |= slots(first, last) & !(1 << first);
-        self.push(value);
-    }
-
-    /// What one slot holds; it fits (see [`fits`]). The draft takes over a unit,
-    /// or the node.
-    pub(super) fn item(&mut self, item: Item) {
-        let slot = slot_of(item.at.first(), self.level);
-        let within = slot_around(item.at.first(), self.level);
-        self.bits.heads |= 1 << slot;
-        self.push(item.word);
-        let whole = match item.word.is_value() {
-            true => item.at == within,
-            false => item.word.level() + 1 == self.level,
-        };
-        if whole {
-            return;
-        }
-        let offset = |at: u64| at - within.first();
-        let place = match item.word.is_value() {
-            true => offset(item.at.first()) << 32 | offset(item.at.last()),
-            false => offset(item.at.first()),
-        };
-        self.bits.more |= 1 << slot;
-        // Lossless: 64-bit targets only.
-        self.push(Word(ptr::without_provenance_mut(place as usize)));
-    }
-
-    /// Replaces the word of each entry by what is made of it; `None` as soon as
-    /// nothing is.
-    pub(super) fn replace_words(
-        &mut self,
-        mut make: impl FnMut(Word) -> Option<Word>,
-    ) -> Option<()> {
-        let (mut left, mut index) = (self.bits.heads, 0);
-        while left != 0 {
-            let slot = left.trailing_zeros();
-            left &= left - 1;
-            self.words[index] = make(self.words[index])?;
-            index += 1 + usize::from(self.bits.is_lone(slot));
-        }
-        Some(())
-    }
-
-    /// The one entry, if there is just one.
-    pub(super) fn single(&self) -> Option<Item> {
-        if self.bits.heads.count_ones() != 1 {
-            return None;
-        }
-        let (first, word) = (self.bits.heads.trailing_zeros(), self.words[0]);
-        let start = |slot: u32| self.base | u64::from(slot) << (ORDERS_PER_LEVEL * self.level);
-        let at = match self.bits.is_lone(first) {
-            true => lone_at(start(first), word, self.words[1].0.addr() as u64),
-            false => Addresses::known(
-                start(first),
-                start(self.bits.run_last(first)) | slot_mask(self.level),
-            ),
-        };
-        Some(Item { at, word })
-    }
-
-    /// Writes the node into memory for as many words.
-    ///
-    /// # Safety
-    ///
-    /// - `node` is the caller's alone, 32-byte aligned, and `bytes_of` the
-    ///   draft's words large; its head and words are initialised atomics.
-    pub(super) unsafe fn write(&self, node: NonNull<Head>) {
-        // SAFETY: the caller's alone.
-        let head = unsafe { node.as_ref() };
-        // SAFETY: nobody else looks.
-        head.bits.with_mut(|bits| unsafe { *bits = self.bits });
-        let words = node.as_ptr().wrapping_add(1).cast::<AtomicPtr<()>>();
-        for (index, word) in self.words.iter().enumerate() {
-            // SAFETY: within the node.
-            let cell = unsafe { &*words.wrapping_add(index).cast_const() };
-            // Relaxed: the store of the link publishes it.
-            cell.store(word.0, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Whether a slot of this level can hold an item that lies in it.
-pub(super) fn fits(item: Item, level: u32) -> bool {
-    if !item.word.is_value() {
-        return true;
-    }
-    level <= LONE_LEVELS || (level < TOP && item.at == slot_around(item.at.first(), level))
 }
 
 /// A node on a list of free ones: its class in the bitmaps, the next in its
@@ -555,69 +336,5 @@ pub(super) unsafe fn init(node: NonNull<Head>, bytes: usize) {
     for index in 0..count {
         // SAFETY: as above.
         unsafe { words.wrapping_add(index).write(AtomicPtr::new(ptr::null_mut())) };
-    }
-}
-
-/// One more unit of a value's word.
-///
-/// # Safety
-///
-/// - The word is a `V`'s, and a unit of it is live.
-#[inline]
-pub(super) unsafe fn again<V: Value>(value: Word) -> Word {
-    if V::COUNTED {
-        // SAFETY: the caller's promise.
-        unsafe { V::again(value.raw()) };
-    }
-    value
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    fn value(number: u64) -> Word {
-        Word::of_value(crate::Payload::new(number).unwrap().into_raw())
-    }
-
-    fn item(first: u64, last: u64, number: u64) -> Item {
-        Item { at: Addresses::new(first, last).unwrap(), word: value(number) }
-    }
-
-    #[test]
-    fn what_is_drafted_is_read_back() {
-        let mut memory = [const { core::mem::MaybeUninit::<[u64; 4]>::zeroed() }; 40];
-        let base = 64 * 64 * 7;
-        let mut draft = Draft::new(1, base);
-        draft.item(item(base + 3, base + 9, 1));
-        draft.item(item(base + 64, base + 127, 2));
-        draft.run(2, 5, value(3));
-        draft.run(6, 6, value(4));
-        draft.item(item(base + 64 * 63 + 63, base + 64 * 63 + 63, 5));
-        assert_eq!(draft.bits().words(), 7);
-        let node = NonNull::new(memory.as_mut_ptr()).unwrap().cast::<Head>();
-        // SAFETY: large enough, aligned enough for its atomics, and ours.
-        unsafe { draft.write(node) };
-        let node = NonNull::new(node.as_ptr()).unwrap();
-        // Alignment matters to links alone.
-        let view = View { at: node, bits: draft.bits(), level: 1, live: PhantomData };
-        let at = |slot| view.whole_item(base, slot);
-        assert_eq!(at(0), Some(item(base + 3, base + 9, 1)));
-        assert_eq!(at(1), Some(item(base + 64, base + 127, 2)));
-        for slot in 2..=5 {
-            assert_eq!(at(slot), Some(item(base + 128, base + 6 * 64 - 1, 3)));
-            let part = view.item(base, slot).unwrap().at;
-            assert_eq!(part, slot_around(base + u64::from(slot) * 64, 1));
-        }
-        assert_eq!(at(6), Some(item(base + 6 * 64, base + 7 * 64 - 1, 4)));
-        assert_eq!(at(7), None);
-        assert_eq!(at(63), Some(item(base + 4095, base + 4095, 5)));
-
-        let mut again = Draft::new(1, base);
-        again.copy(view, 0, 3);
-        again.run(4, 5, value(3));
-        again.copy(view, 6, 63);
-        assert_eq!(again.bits().words(), 8);
-        assert_eq!(again.bits().heads, draft.bits().heads | 1 << 4);
     }
 }

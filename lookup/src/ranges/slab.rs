@@ -25,7 +25,8 @@
 //! ask, blocks of 2 MiB ask for huge pages: a cold look-up then misses the page
 //! tables' cache less.
 
-use super::node::{self, Draft, Head, MAX_WORDS, bytes_of};
+use super::draft::{Draft, MAX_WORDS};
+use super::node::{self, Head, bytes_of};
 use super::word::Word;
 use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::vec::Vec;
@@ -35,6 +36,7 @@ use memdesc::sync::atomic::{AtomicPtr, Ordering};
 
 /// Classes are multiples of this, and nodes are aligned to it.
 const GRAIN: usize = 32;
+const LINE: usize = 64;
 const CLASSES: usize = bytes_of(MAX_WORDS).div_ceil(GRAIN) + 1;
 const FIRST_BLOCK: usize = 4096;
 const LARGEST_BLOCK: usize = 2 << 20;
@@ -122,6 +124,9 @@ pub(super) struct Slab {
 // SAFETY: the nodes and blocks are its own.
 unsafe impl Send for Slab {}
 
+/// The class of a node with one word: half a line, but in models.
+const SMALLEST: usize = class_of(1);
+
 const fn class_of(words: usize) -> usize {
     bytes_of(words).div_ceil(GRAIN)
 }
@@ -181,10 +186,21 @@ impl Slab {
             self.usage.nodes += class * GRAIN;
             return Some(node);
         }
-        let bytes = class * GRAIN;
-        if self.room < bytes {
+        if self.room < (class + SMALLEST) * GRAIN {
             self.grow()?;
         }
+        // A node of whole lines begins on one, so that the smallest are one
+        // line to read. What is passed over is a node of half a line.
+        if class.is_multiple_of(2) && !self.bump.addr().is_multiple_of(LINE) {
+            let half = self.cut(SMALLEST)?;
+            self.give(half, SMALLEST);
+        }
+        self.cut(class)
+    }
+
+    /// Cuts a node from the last block, which has room for it.
+    fn cut(&mut self, class: usize) -> Option<NonNull<Head>> {
+        let bytes = class * GRAIN;
         let node = NonNull::new(self.bump)?.cast::<Head>();
         self.bump = self.bump.wrapping_add(bytes);
         self.room -= bytes;
@@ -199,7 +215,7 @@ impl Slab {
     fn grow(&mut self) -> Option<()> {
         let bytes = self.usage.blocks.next_power_of_two().clamp(FIRST_BLOCK, LARGEST_BLOCK);
         // Models' nodes are larger, if few.
-        let bytes = bytes.max((CLASSES * GRAIN).next_power_of_two());
+        let bytes = bytes.max(((CLASSES + SMALLEST) * GRAIN).next_power_of_two());
         let layout = Layout::from_size_align(bytes, bytes).ok()?;
         self.blocks.try_reserve(1).ok()?;
         // SAFETY: the size is not zero.
@@ -214,17 +230,13 @@ impl Slab {
         Some(())
     }
 
-    /// What is left of a block becomes free nodes.
+    /// What is left of a block becomes free nodes, of half a line each: there
+    /// are few, and they are the most wanted.
     fn keep_rest(&mut self) {
-        while self.room >= 2 * GRAIN {
-            let class = (self.room / GRAIN).min(CLASSES - 1);
-            let Some(node) = NonNull::new(self.bump.cast::<Head>()) else { return };
-            let bytes = class * GRAIN;
-            // SAFETY: untouched bytes of the block, this many.
-            unsafe { node::init(node, bytes) };
-            (self.bump, self.room) = (self.bump.wrapping_add(bytes), self.room - bytes);
-            self.usage.nodes += bytes;
-            self.give(node, class);
+        while self.room >= SMALLEST * GRAIN
+            && let Some(node) = self.cut(SMALLEST)
+        {
+            self.give(node, SMALLEST);
         }
         self.room = 0;
     }

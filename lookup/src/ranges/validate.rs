@@ -1,6 +1,8 @@
 //! Looking at the whole map.
 
-use super::node::{Item, LONE_LEVELS, View, slot_around, slot_mask};
+use super::bits::{slot_around, slot_mask};
+use super::draft::LONE_LEVELS;
+use super::node::{Item, View};
 use super::slab::rounded_bytes;
 use super::{Addresses, Ranges, RangesError, Value};
 use memdesc::Guard;

@@ -8,8 +8,9 @@
 //! step that has begun in a node that was replaced meanwhile ends in what was
 //! there when it began.
 
+use super::bits::{slot_mask, slot_of};
 use super::find::{Found, descend};
-use super::node::{Item, View, slot_mask, slot_of};
+use super::node::{Item, View};
 use super::{Addresses, Ranges, Value};
 use core::fmt;
 use memdesc::Guard;
