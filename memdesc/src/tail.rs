@@ -23,14 +23,13 @@ use core::any::TypeId;
 ///
 /// ```
 /// use potad_memdesc::{Descriptor, Tail};
-/// use std::sync::atomic::AtomicU8;
 ///
-/// struct Bitmap;
-/// impl Descriptor for Bitmap {
-///     const NAME: &'static str = "bitmap";
-///     const TAIL: Option<Tail> = Some(Tail::of::<AtomicU8>());
+/// struct Frames;
+/// impl Descriptor for Frames {
+///     const NAME: &'static str = "frames";
+///     const TAIL: Option<Tail> = Some(Tail::of::<u64>());
 /// }
-/// assert!(Bitmap::TAIL.is_some_and(|tail| tail.is::<AtomicU8>()));
+/// assert!(Frames::TAIL.is_some_and(|tail| tail.is::<u64>()));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tail {

@@ -73,7 +73,7 @@ impl State {
     fn bury(&self, slot: &Slot, dead: Dead<Home>) -> Result<Garbage, LookupError> {
         let (block, garbage) = match self.tree.retract_near(&slot.leaf, dead) {
             Ok(buried) => buried,
-            Err(far) => self.retract_far(far)?,
+            Err(far) => self.retract_far(slot, far)?,
         };
         if !slot.give_at_hand(&self.stock, Code::of(block)) {
             self.give_dead(slot, block);
@@ -81,10 +81,14 @@ impl State {
         Ok(garbage)
     }
 
-    /// The short cut stays where this hand allocates: frees come from
-    /// everywhere.
+    /// The short cut follows: frees come in streams more often than not, and
+    /// where they come from everywhere it was of no use anyway.
     #[inline(never)]
-    fn retract_far(&self, dead: Dead<Home>) -> Result<(Block, Garbage), LookupError> {
+    fn retract_far(&self, slot: &Slot, dead: Dead<Home>) -> Result<(Block, Garbage), LookupError> {
+        if let Some(block) = dead.block() {
+            // While the granules are still the descriptor's.
+            self.tree.lead(&slot.leaf, block);
+        }
         let retracted = self.tree.retract(dead)?;
         Ok((retracted.block, retracted.garbage))
     }

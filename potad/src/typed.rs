@@ -138,25 +138,23 @@ impl Zone {
     /// ```
     /// use potad::memdesc::{Descriptor, Order, OwnerId, Tail};
     /// use potad::{Potad, Resource};
-    /// use std::sync::atomic::{AtomicU8, Ordering};
     ///
-    /// /// How often each page of the block was touched.
-    /// struct Heat;
-    /// impl Descriptor for Heat {
-    ///     const NAME: &'static str = "heat";
-    ///     const TAIL: Option<Tail> = Some(Tail::of::<AtomicU8>());
+    /// /// Which frames of the host stand behind the block's pages.
+    /// struct Frames { node: u8 }
+    /// impl Descriptor for Frames {
+    ///     const NAME: &'static str = "frames";
+    ///     const TAIL: Option<Tail> = Some(Tail::of::<u64>());
     /// }
     ///
     /// let potad = Potad::new();
     /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
-    /// let (order, pages) = (Order::new(9)?, 512);
+    /// let (order, body) = (Order::new(9)?, Frames { node: 1 });
     /// let block = ram
-    ///     .alloc_tailed(order, OwnerId::RESOURCE, Heat, pages, |_| AtomicU8::new(0))
+    ///     .alloc_tailed(order, OwnerId::RESOURCE, body, 512, |page| 1000 + page as u64)
     ///     .map_err(|refused| refused.why)?;
-    /// let found = ram.get::<Heat>(block.address() + 4096 * 7).unwrap();
-    /// found.tail::<AtomicU8>()[7].fetch_add(1, Ordering::Relaxed);
-    /// assert_eq!(block.tail::<AtomicU8>()[7].load(Ordering::Relaxed), 1);
-    /// assert_eq!(block.tail::<AtomicU8>().len(), pages);
+    /// let found = ram.get::<Frames>(block.address() + 4096 * 7).unwrap();
+    /// assert_eq!((found.node, found.tail::<u64>()[7]), (1, 1007));
+    /// assert_eq!(block.tail::<u64>().len(), 512);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn alloc_tailed<T: Descriptor, E: Send + Sync + 'static>(
