@@ -314,8 +314,8 @@ impl Reported {
         if self.order.get() < place {
             return 0;
         }
-        let run = 1u32 << (self.order.get() - place);
-        let granules = 64 / run;
+        let log = self.order.get() - place;
+        let (run, granules) = (1u32 << log, 64u32 >> log);
         let (first, mask) = self.piece_of(Granule(base));
         let reported = self.reported(first) >> mask.trailing_zeros();
         match reported & (u64::MAX >> (64 - granules)) {

@@ -587,3 +587,22 @@ fn a_source_that_panics_gets_its_blocks_back() {
     // No batch runs any more, so nobody waits for ever.
     reporter.control().pause().wait_quiet();
 }
+
+#[test]
+fn a_stopwatch_fills_the_histograms_of_times() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    // Each look is 100 later than the one before.
+    fn stopwatch() -> u64 {
+        NOW.fetch_add(100, Ordering::Relaxed)
+    }
+    let (source, _used) = comb(6);
+    let reporter = Reporter::new(&source, Recording::new(), policy()).unwrap();
+    let mut reporter = reporter.with_stopwatch(stopwatch);
+    run(&mut reporter, 0);
+    let stats = reporter.stats();
+    assert_eq!((stats.isolate_ns.total(), stats.report_ns.total()), (stats.isolations, 1));
+    assert_eq!(stats.isolate_ns.below(100), Some(128));
+    // 32 ranges of a granule each.
+    assert_eq!((stats.range_bytes.total(), stats.range_bytes.below(1)), (32, Some(2 * GRANULE)));
+    assert!(stats.to_string().contains("report < 128 ns by half"), "{stats}");
+}

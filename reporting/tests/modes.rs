@@ -298,3 +298,41 @@ fn a_worker_survives_its_drivers_panic() {
     reporter.revive();
     assert_eq!(reporter.fault(), None);
 }
+
+/// A span leaves while a device has a part of it: the removal waits for the
+/// device, says who holds the rest, and nothing of it is handed out meanwhile.
+#[test]
+fn a_span_that_leaves_waits_for_what_a_device_has() {
+    use potad::memdesc::Order;
+    let potad = potad::Potad::new();
+    let resource = potad::Resource::new("ram").granule(GRANULE);
+    let zone = potad.register(resource.span(0..256 * GRANULE).span(512 * GRANULE..768 * GRANULE));
+    let zone = zone.unwrap();
+    let source = ZoneSource::attach(zone.clone(), Order::ZERO).unwrap();
+    let caps = Caps { posts: true, ..Caps::DEFAULT };
+    let posting = Recording::answering(|_, _, _| Answer::Say(Outcome::Posted)).with_caps(caps);
+    let policy = Policy::eager().max_piece(32 * GRANULE).batch(2).max_in_flight(2);
+    let mut reporter = Reporter::new(source, posting, policy).unwrap();
+    reporter.step(0);
+    assert_eq!(zone.stats().isolated, 64);
+
+    let pause = reporter.control().pause();
+    pause.wait_quiet();
+    let removal = zone.hot_remove(0..256 * GRANULE).unwrap();
+    assert_eq!(removal.remaining_granules(), 64);
+    assert_eq!(removal.holders().len(), 2, "two blocks, by their words");
+    let removal = removal.finish().unwrap_err().given;
+    while let Ok(page) = zone.alloc_bare(Order::ZERO) {
+        assert!(page.base().0 >= 512, "{page:?} is of a span that leaves");
+    }
+    // A paused reporter still takes back what a device returns.
+    for ticket in reporter.driver().posted().to_vec() {
+        reporter.driver_mut().give_back(ticket, Outcome::Reported);
+    }
+    reporter.step(1);
+    assert_eq!((reporter.in_flight(), reporter.state()), (0, State::Paused));
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.finish().unwrap();
+    drop(pause);
+    assert_eq!(zone.granules(), 256);
+}

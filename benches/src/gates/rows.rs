@@ -335,7 +335,7 @@ const LOOKUP: &[Row] = &[
 ];
 
 const ALONE: &str =
-    "48 free blocks of 2 MiB, each alone, touched before; one call each on both sides";
+    "48 (huge) or 12 free blocks of 2 MiB, each alone, touched before; bare: a call for each";
 const IDLE: &str = "8 GiB of 4 KiB, bare, the upper half reported; the best of 25 turns each";
 
 const REPORTING: &[Row] = &[

@@ -11,8 +11,11 @@
 //! there. So the pieces of a range are found by one binary search and a walk,
 //! and a range is covered if the pieces follow one another without a gap.
 
+#[cfg(all(any(feature = "madvise", feature = "memfd"), target_os = "linux"))]
 use crate::driver::Fault;
-use crate::range::{ByteRange, Outcome};
+use crate::range::ByteRange;
+#[cfg(all(any(feature = "madvise", feature = "memfd"), target_os = "linux"))]
+use crate::range::Outcome;
 use alloc::vec::Vec;
 
 /// A stretch of a resource, and what is behind it.
@@ -39,6 +42,7 @@ pub enum RegionError {
 }
 
 /// Why a piece was not discarded.
+#[cfg(all(any(feature = "madvise", feature = "memfd"), target_os = "linux"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// Not now.
@@ -47,6 +51,7 @@ pub(super) enum Refusal {
     Failed(Fault),
 }
 
+#[cfg(all(any(feature = "madvise", feature = "memfd"), target_os = "linux"))]
 impl Refusal {
     /// The outcome of the range; what went wrong is noted.
     pub(super) fn outcome(self, last_fault: &mut Option<Fault>) -> Outcome {
@@ -101,6 +106,7 @@ impl<B: Copy> Regions<B> {
 
     /// Refuses a range that is not whole pages (a discard would reach past it),
     /// or not all in the regions.
+    #[cfg(all(any(feature = "madvise", feature = "memfd"), target_os = "linux"))]
     pub(super) fn check(&self, range: ByteRange, page_bytes: u64) -> Result<(), Refusal> {
         if !(range.first() | range.bytes()).is_multiple_of(page_bytes) {
             return Err(Refusal::Failed(Fault::Driver("a range of broken pages")));
@@ -113,6 +119,7 @@ impl<B: Copy> Regions<B> {
 
     /// The first region that begins, or whose memory begins at `base`, within a
     /// page.
+    #[cfg(all(feature = "madvise", target_os = "linux"))]
     pub(super) fn first_misaligned(
         &self,
         page_bytes: u64,
@@ -166,6 +173,7 @@ mod tests {
         assert_eq!(regions.first_outside(range(16, 8)), None);
     }
 
+    #[cfg(all(feature = "madvise", target_os = "linux"))]
     #[test]
     fn ranges_of_broken_pages_and_foreign_ones_are_refused() {
         let regions = Regions::new([region(0, 64, 128)]).unwrap();

@@ -14,30 +14,36 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 const BLOCK: usize = 2 << 20;
-/// Free blocks.
-const FREE: usize = 48;
-const TURNS: u64 = 8;
+/// Free blocks and turns: enough blocks that what the engine does once does not
+/// count, few enough that a turn can pass without being interrupted.
+const HUGE_TURNS: (usize, u64) = (48, 8);
+const SMALL_TURNS: (usize, u64) = (12, 24);
 
 /// Memory that starts at a multiple of a block, unmapped when dropped.
 struct Memory {
     mapped: NonNull<u8>,
     base: NonNull<u8>,
     bytes: usize,
+    free: usize,
+    turns: u64,
 }
 
 impl Memory {
-    /// Maps enough for `FREE` free blocks and as many others.
-    fn map(map: impl FnOnce(usize) -> Option<NonNull<u8>>) -> Option<Self> {
-        let bytes = 2 * FREE * BLOCK;
+    /// Maps enough for the free blocks and as many others.
+    fn map(
+        (free, turns): (usize, u64),
+        map: impl FnOnce(usize) -> Option<NonNull<u8>>,
+    ) -> Option<Self> {
+        let bytes = 2 * free * BLOCK;
         let mapped = map(bytes + BLOCK)?;
         let skip = mapped.addr().get().wrapping_neg() % BLOCK;
         // SAFETY: inside the mapping, which is a block longer.
         let base = unsafe { mapped.add(skip) };
-        Some(Self { mapped, base, bytes })
+        Some(Self { mapped, base, bytes, free, turns })
     }
 
-    fn anonymous(hint: Hint) -> Option<Self> {
-        let memory = Self::map(|bytes| {
+    fn anonymous(hint: Hint, turns: (usize, u64)) -> Option<Self> {
+        let memory = Self::map(turns, |bytes| {
             let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
             let nowhere = std::ptr::null_mut();
             // SAFETY: a new mapping, at no fixed place.
@@ -59,7 +65,7 @@ impl Memory {
 
     /// Writes to every page of the free blocks.
     fn touch(&self) {
-        for number in (0..2 * FREE).step_by(2) {
+        for number in (0..2 * self.free).step_by(2) {
             for page in (0..BLOCK).step_by(GRANULE as usize) {
                 // SAFETY: inside the block.
                 let at = unsafe { self.block(number).add(page) };
@@ -95,10 +101,10 @@ fn compared<D: Report>(
     let source = ZoneSource::attach(zone.clone(), order(HUGE)?).ok()?;
     let mut reporter = Reporter::new(source, driver, policy()).ok()?;
     let (mut alone, mut reported) = (Duration::MAX, Duration::MAX);
-    for turn in 0..TURNS {
+    for turn in 0..memory.turns {
         memory.touch();
         let begun = Instant::now();
-        (0..2 * FREE).step_by(2).try_for_each(&mut raw)?;
+        (0..2 * memory.free).step_by(2).try_for_each(&mut raw)?;
         alone = alone.min(begun.elapsed());
 
         memory.touch();
@@ -106,10 +112,10 @@ fn compared<D: Report>(
         reporter.control().request();
         while reporter.step(turn).state == State::Active {}
         reported = reported.min(begun.elapsed());
-        let all = (FREE * BLOCK) as u64 * (turn + 1);
+        let all = (memory.free * BLOCK) as u64 * (turn + 1);
         assert_eq!(reporter.stats().reported_bytes(), all, "all that was free");
         let huge = order(HUGE)?;
-        let taken: Result<Vec<_>, _> = (0..FREE).map(|_| zone.alloc_bare(huge)).collect();
+        let taken: Result<Vec<_>, _> = (0..memory.free).map(|_| zone.alloc_bare(huge)).collect();
         taken.ok()?.into_iter().try_for_each(|block| zone.free_bare(block)).ok()?;
     }
     drop(reporter);
@@ -117,8 +123,8 @@ fn compared<D: Report>(
     Some(alone.as_secs_f64() / reported.as_secs_f64())
 }
 
-fn anonymous(hint: Hint) -> Option<f64> {
-    let memory = Memory::anonymous(hint)?;
+fn anonymous(hint: Hint, turns: (usize, u64)) -> Option<f64> {
+    let memory = Memory::anonymous(hint, turns)?;
     let at = ByteRange::new(0, memory.bytes as u64)?;
     let region = Region { at, base: memory.base };
     // SAFETY: the mapping outlives the driver, and nobody uses its memory but
@@ -133,18 +139,18 @@ fn anonymous(hint: Hint) -> Option<f64> {
 
 /// Huge pages where the system has them for the asking.
 pub(in super::super) fn huge_pages() -> Option<f64> {
-    anonymous(Hint::LinuxHugepage)
+    anonymous(Hint::LinuxHugepage, HUGE_TURNS)
 }
 
 /// Pages of 4 KiB.
 pub(in super::super) fn small_pages() -> Option<f64> {
-    anonymous(Hint::LinuxNoHugepage)
+    anonymous(Hint::LinuxNoHugepage, SMALL_TURNS)
 }
 
 /// Pages of a memfd, by holes.
 pub(in super::super) fn memfd() -> Option<f64> {
     let file = File::from(rustix::fs::memfd_create("gate", MemfdFlags::CLOEXEC).ok()?);
-    let memory = Memory::map(|bytes| {
+    let memory = Memory::map(SMALL_TURNS, |bytes| {
         file.set_len(bytes as u64).ok()?;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         let nowhere = std::ptr::null_mut();
