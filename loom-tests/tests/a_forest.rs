@@ -143,6 +143,31 @@ fn a4_twin_cleared_without_a_second_look() {
     twin("A4", "summary cleared without a second look", a4_clear_against_set);
 }
 
+/// A4: a free into an empty region meets a refill's search, which takes the
+/// region's summary bits for stale, all at once: the region can be found
+/// afterwards.
+fn a4_region_note_against_set() {
+    let ground = taken_but(&[block(0, 0)]);
+    assert_eq!(ground.claim(0), 1);
+    let searcher = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || ground.site())
+    };
+    ground.give(block(7, 0));
+    searcher.join().unwrap();
+    assert_eq!(ground.site(), Some(0));
+}
+
+#[test]
+fn a4_region_noted_empty_meets_set() {
+    model("A4 note || set", 30, a4_region_note_against_set);
+}
+
+#[test]
+fn a4_twin_region_noted_without_a_second_look() {
+    twin("A4 region", "summary cleared without a second look", a4_region_note_against_set);
+}
+
 /// A5: a warm word that is whole and is let go meets an allocation from it.
 fn a5_warm_merge_against_take() {
     let ground = taken_but(&all_but(5, 5));

@@ -8,6 +8,7 @@ use crate::forest::{Forest, Taken};
 use crate::hand::{Code, Gate, Slot};
 use crate::isolate::{HostSays, Wanted};
 use crate::placement::{Class, Together};
+use crate::regions::Site;
 use crate::reported::Reported;
 use crate::resource::Spans;
 use crate::shed::give_tables_back;
@@ -69,6 +70,14 @@ impl Ground {
         match self.stock.take(order, Granule(0)).expect("models have memory") {
             Taken::Block(block) => Some(block),
             Taken::Nothing => None,
+        }
+    }
+
+    /// A word that a refill would go to, near the first granule.
+    pub fn site(&self) -> Option<u64> {
+        match self.stock.site(Class::default(), Granule(0), 1)? {
+            Site::Broken { word } | Site::Whole { word } => Some(word),
+            Site::Larger => None,
         }
     }
 

@@ -141,7 +141,7 @@ impl Zone {
     /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
     /// let (mut files, mut users) = (ram.hand_for(Class::new(0)), ram.hand_for(Class::new(1)));
     /// let mut kept = Vec::new();
-    /// files.alloc_many(Order::ZERO, 400, |page| kept.push(page))?;
+    /// files.alloc_many(Order::ZERO, 480, |page| kept.push(page))?;
     /// let page = users.alloc_bare(Order::ZERO)?;
     /// assert!(kept.iter().all(|kept| kept.base().0 / 512 != page.base().0 / 512));
     /// # users.free_bare(page)?;
