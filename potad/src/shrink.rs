@@ -112,6 +112,8 @@ impl Zone {
             return Err(Refused { given: block, why });
         }
         let state = self.state();
+        // Before the lock: a pin may run drops, which may ask for the lock.
+        let pinned = memdesc::pin();
         let locked = block.lock();
         let place = locked.block();
         let shrunk = state.ready_to_shrink(place, order).and_then(|lower| {
@@ -119,7 +121,7 @@ impl Zone {
             // Nobody's until it is given: as if it were a bare block of ours.
             state.with_slot(|slot| state.give_rest(slot, rest_of(place, lower.last())))
         });
-        drop(locked);
+        drop((locked, pinned));
         match shrunk {
             Ok(()) => Ok(block),
             Err(why) => Err(Refused { given: block, why }),
