@@ -105,7 +105,7 @@ fn p1_shared() {
 
 #[test]
 fn p1_isolate_meets_an_allocation_out_of_the_same_block() {
-    model("P1 isolate || take", 71, p1_shared);
+    model("P1 isolate || take", 95, p1_shared);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn p3_quiesce() {
 
 #[test]
 fn p3_a_pause_that_is_quiet_has_the_device_alone() {
-    model("P3 pause || step", 1733, p3_quiesce);
+    model("P3 pause || step", 1715, p3_quiesce);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn p4() {
 
 #[test]
 fn p4_a_write_after_an_allocation_is_never_discarded() {
-    model("P4 isolate, discard, put back || alloc, write", 1427, p4);
+    model("P4 isolate, discard, put back || alloc, write", 4559, p4);
 }
 
 #[test]
@@ -396,18 +396,18 @@ fn p5(second: Answer, reset: Reset) {
 
 #[test]
 fn p5_a_cancel_loses_nothing_and_what_is_posted_stays_isolated() {
-    bounded("P5 cancel || alloc, unknown", 3, 624, || p5(Answer::Cancel, Reset::Unknown));
+    bounded("P5 cancel || alloc, unknown", 3, 780, || p5(Answer::Cancel, Reset::Unknown));
 }
 
 #[test]
 fn p5_a_reset_gives_back_what_was_posted() {
-    bounded("P5 cancel || alloc, quiet", 3, 766, || p5(Answer::Forget, Reset::Quiet));
+    bounded("P5 cancel || alloc, quiet", 3, 976, || p5(Answer::Forget, Reset::Quiet));
 }
 
 #[test]
 fn p5_a_panic_loses_nothing_and_what_is_posted_stays_isolated() {
     std::panic::set_hook(Box::new(|_| {}));
-    bounded("P5 panic || alloc", 3, 586, || p5(Answer::Panic, Reset::Unknown));
+    bounded("P5 panic || alloc", 3, 742, || p5(Answer::Panic, Reset::Unknown));
 }
 
 #[test]
