@@ -2,9 +2,12 @@
 //!
 //! # How
 //!
-//! Up to 512 blocks pass in one bracket: whole words are taken and given, and
-//! a run of whole words with one read-modify-write of the word above. What the
-//! caller wants done with each block is done outside.
+//! Up to 512 blocks are taken in one bracket: whole words, and a run of whole
+//! words with one read-modify-write of the word above. What the caller wants
+//! done with each block is done outside. Frees pass one by one: neighbours meet
+//! in their pending word, so they are given together all the same, and the
+//! bracket costs less than gathering them before (4.3 ns a granule in address
+//! order, where one by one it is 2.4).
 //!
 //! # Cost
 //!
@@ -55,8 +58,7 @@ impl Hand {
         &mut self,
         blocks: impl IntoIterator<Item = BareBlock>,
     ) -> Result<usize, Refused<Vec<BareBlock>>> {
-        let (zone, slot) = self.parts();
-        zone.give_batches(blocks, |give| give(slot))
+        free_all(blocks, |block| self.free_bare(block))
     }
 }
 
@@ -87,63 +89,28 @@ impl Zone {
         &self,
         blocks: impl IntoIterator<Item = BareBlock>,
     ) -> Result<usize, Refused<Vec<BareBlock>>> {
-        self.give_batches(blocks, |give| self.state().with_idle_slot(give))
+        free_all(blocks, |block| self.free_bare(block))
     }
+}
 
-    /// Gives blocks, a batch at a time; `with_slot` runs each on a slot.
-    fn give_batches(
-        &self,
-        blocks: impl IntoIterator<Item = BareBlock>,
-        mut with_slot: impl FnMut(&mut dyn FnMut(&Slot)),
-    ) -> Result<usize, Refused<Vec<BareBlock>>> {
-        let (mut freed, mut refused, mut first) = (0, Vec::new(), None);
-        let mut refuse = |given, why| {
-            first.get_or_insert(why);
-            refused.push(given);
-        };
-        let mut blocks = blocks.into_iter();
-        loop {
-            let mut batch = Batch::new();
-            let mut is_end = false;
-            while batch.len() < BATCH && !is_end {
-                match blocks.next() {
-                    None => is_end = true,
-                    Some(block) => match self.check_zone(block.zone) {
-                        Ok(()) => batch.push(block.code),
-                        Err(why) => refuse(block, why),
-                    },
-                }
-            }
-            let mut given = 0;
-            // As many at once as go; then one the long way, which says why.
-            while given < batch.len() {
-                with_slot(&mut |slot| {
-                    let _inside = self.state().gate.enter(slot);
-                    let at_once = slot.give_many(&self.state().stock, &batch[given..]);
-                    given += at_once;
-                    freed += at_once;
-                });
-                if let Some(&code) = batch.get(given) {
-                    let mut result = Ok(());
-                    with_slot(&mut |slot| {
-                        let _inside = self.state().gate.enter(slot);
-                        result = self.state().give(slot, code.block());
-                    });
-                    given += 1;
-                    match result {
-                        Ok(()) => freed += 1,
-                        Err(why) => refuse(BareBlock { code, zone: self.id() }, why),
-                    }
-                }
-            }
-            if is_end {
-                break;
+/// Frees blocks by `free`; those that are refused come back together.
+fn free_all(
+    blocks: impl IntoIterator<Item = BareBlock>,
+    mut free: impl FnMut(BareBlock) -> Result<(), Refused<BareBlock>>,
+) -> Result<usize, Refused<Vec<BareBlock>>> {
+    let (mut freed, mut refused, mut first) = (0, Vec::new(), None);
+    for block in blocks {
+        match free(block) {
+            Ok(()) => freed += 1,
+            Err(Refused { given, why }) => {
+                refused.push(given);
+                first.get_or_insert(why);
             }
         }
-        match first {
-            None => Ok(freed),
-            Some(why) => Err(Refused { given: refused, why }),
-        }
+    }
+    match first {
+        None => Ok(freed),
+        Some(why) => Err(Refused { given: refused, why }),
     }
 }
 
@@ -176,7 +143,7 @@ impl State {
                 Ok(())
             });
             taken += batch.len();
-            batch.into_iter().for_each(|code| out(BareBlock { code, zone: self.id }));
+            batch.iter().for_each(|&code| out(BareBlock { code, zone: self.id }));
             match more {
                 Ok(()) => {}
                 Err(Error::Exhausted { .. }) => break,

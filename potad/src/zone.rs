@@ -359,12 +359,12 @@ impl Zone {
     /// ```
     #[inline]
     pub fn bare_at(&self, base: Granule, order: Order) -> Result<BareBlock, Error> {
-        match Place::new(base, order) {
-            Ok(block) if block.last() <= self.state().stock.forest.last_granule() => {
-                Ok(self.state().bare(block))
-            }
-            _ => Err(Error::NoBlock { address: base.0, order }),
+        let inner = order.granules() - 1;
+        // Aligned, so its last granule is at most as far as the reach's last.
+        if base.0 & inner != 0 || base.0 | inner > self.state().stock.forest.last_granule().0 {
+            return Err(Error::NoBlock { address: base.0, order });
         }
+        Ok(self.state().bare(Place::containing(base, order)))
     }
 
     /// As [`bare_at`](Self::bare_at), for a raw block. The free looks at the

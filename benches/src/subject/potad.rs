@@ -19,6 +19,11 @@ fn register(shape: Shape) -> Result<Zone, SubjectError> {
     Potad::new().register(resource).map_err(refused)
 }
 
+#[cold]
+fn refused(base: u64, order: Order, why: &str) -> ! {
+    panic!("granule {base:#x}, {order:?}: {why}");
+}
+
 /// Bare blocks through a hand.
 #[derive(Debug)]
 pub struct Bare(Zone);
@@ -67,13 +72,12 @@ impl Hand for BareHand {
 
     #[inline]
     fn free(&mut self, base: u64, order: Order) {
-        let freed = self
-            .0
-            .zone()
-            .bare_at(Granule(base), order)
-            .map_err(|why| why.to_string())
-            .and_then(|block| self.0.free_bare(block).map_err(|refused| refused.to_string()));
-        assert_eq!(freed, Ok(()), "granule {base:#x}, {order:?}");
+        let Ok(block) = self.0.zone().bare_at(Granule(base), order) else {
+            refused(base, order, "no block");
+        };
+        if let Err(why) = self.0.free_bare(block) {
+            refused(base, order, &why.to_string());
+        }
     }
 
     fn alloc_many(&mut self, order: Order, out: &mut [u64]) -> Option<()> {
@@ -150,13 +154,12 @@ impl Hand for RawHand {
 
     #[inline]
     fn free(&mut self, base: u64, order: Order) {
-        let freed = self
-            .0
-            .zone()
-            .raw_at(Granule(base), order)
-            .map_err(|why| why.to_string())
-            .and_then(|block| self.0.free_raw(block).map_err(|refused| refused.to_string()));
-        assert_eq!(freed, Ok(()), "granule {base:#x}, {order:?}");
+        let Ok(block) = self.0.zone().raw_at(Granule(base), order) else {
+            refused(base, order, "no block");
+        };
+        if let Err(why) = self.0.free_raw(block) {
+            refused(base, order, &why.to_string());
+        }
     }
 }
 
@@ -193,7 +196,11 @@ impl Hand for &Loose {
 
     #[inline]
     fn free(&mut self, base: u64, order: Order) {
-        let freed = self.0.bare_at(Granule(base), order).map(|block| self.0.free_bare(block));
-        assert!(matches!(freed, Ok(Ok(()))), "granule {base:#x}, {order:?}");
+        let Ok(block) = self.0.bare_at(Granule(base), order) else {
+            refused(base, order, "no block");
+        };
+        if let Err(why) = self.0.free_bare(block) {
+            refused(base, order, &why.to_string());
+        }
     }
 }

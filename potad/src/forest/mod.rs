@@ -93,6 +93,7 @@ impl Forest {
 
     /// The last granule that the forest can hold: a block of everything below
     /// still lives at the top level, so half of the top word is used.
+    #[inline]
     pub(crate) fn last_granule(&self) -> Granule {
         let bits = (ORDERS_PER_LEVEL * self.top + 5).min(63);
         Granule((1 << bits) - 1)

@@ -1,24 +1,52 @@
-//! Taking and giving many blocks inside one bracket.
+//! Taking many blocks inside one bracket.
 //!
 //! # Cost (read-modify-writes)
 //!
 //! Granules out of whole words: 1 per word while words come one by one, 1 per
-//! up to 64 words where the word above has them. Granules given in address
-//! order: 1 per 64, for the parent.
+//! up to 64 words where the word above has them.
 
 use super::code::Code;
 use super::slot::{CLAIMED_ORDERS, Slot};
 use crate::error::OutOfMemory;
 use crate::forest::{Taken, lowest_run};
 use crate::stock::Stock;
+use core::ops::Deref;
 use memdesc::{Granule, ORDERS_PER_LEVEL, Order};
-use smallvec::SmallVec;
 
 /// Blocks per bracket of a batch: what is in transit at once.
 pub(crate) const BATCH: usize = if cfg!(loom) { 4 } else { 512 };
 
-/// Blocks on their way between the slot and its caller.
-pub(crate) type Batch = SmallVec<[Code; BATCH]>;
+/// Blocks on their way from the slot to its caller.
+pub(crate) struct Batch {
+    codes: [Code; BATCH],
+    len: usize,
+}
+
+impl Batch {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { codes: [Code::LEAST; BATCH], len: 0 }
+    }
+
+    /// Adds a block; callers count, and one too many is left out.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, code: Code) {
+        debug_assert!(self.len < BATCH);
+        if let Some(next) = self.codes.get_mut(self.len) {
+            *next = code;
+            self.len += 1;
+        }
+    }
+}
+
+impl Deref for Batch {
+    type Target = [Code];
+
+    #[inline]
+    fn deref(&self) -> &[Code] {
+        &self.codes[..self.len]
+    }
+}
 
 impl Slot {
     /// Takes up to `room` blocks at once: whole words, without a search for
@@ -61,11 +89,7 @@ impl Slot {
     ) -> Result<(), OutOfMemory> {
         loop {
             for claim in &self.claims {
-                while out.len() < room
-                    && let Some(code) = claim.take(order)
-                {
-                    out.push(code);
-                }
+                claim.take_many(order, room, out);
             }
             if out.len() == room || !self.refill(stock, order)? {
                 return Ok(());
@@ -101,46 +125,10 @@ impl Slot {
             taken &= taken - 1;
             stock.on_claim(word);
             let places = (0..64).step_by(1 << order.get());
-            out.extend(places.filter_map(|first| Code::small(word, first, order)));
+            places
+                .filter_map(|first| Code::small(word, first, order))
+                .for_each(|code| out.push(code));
         }
         Ok(())
-    }
-
-    /// Gives blocks, as far as nothing but held and warm words is asked for:
-    /// how many, from the first on. Neighbours are given together.
-    pub(crate) fn give_many(&self, stock: &Stock, codes: &[Code]) -> usize {
-        let mut given = 0;
-        while let Some(&code) = codes.get(given) {
-            let run = self.same_word(stock, &codes[given..]);
-            if run > 1 {
-                given += run;
-                continue;
-            }
-            if !self.give_at_hand(stock, code) {
-                break;
-            }
-            given += 1;
-        }
-        given
-    }
-
-    /// Gives the first blocks that lie in one word of level 0 together; how
-    /// many, 0 if they are to be given one by one.
-    fn same_word(&self, stock: &Stock, codes: &[Code]) -> usize {
-        if !codes.first().is_some_and(|code| code.is_small()) || stock.is_any_suspect() {
-            return 0;
-        }
-        let (word, mut mask) = codes[0].small_place();
-        let rest = codes[1..].iter().take_while(|code| {
-            let (same, more) = match code.is_small() {
-                true => code.small_place(),
-                false => return false,
-            };
-            let joins = same == word && mask & more == 0;
-            mask |= if joins { more } else { 0 };
-            joins
-        });
-        let run = 1 + rest.count();
-        if run > 1 && self.give_places(stock, word, mask).is_ok() { run } else { 0 }
     }
 }

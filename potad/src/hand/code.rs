@@ -19,6 +19,9 @@ use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
 pub(crate) struct Code(NonZero<u64>);
 
 impl Code {
+    /// A granule: the first.
+    pub(super) const LEAST: Self = Self(NonZero::<u64>::MIN);
+
     #[inline(always)]
     pub(crate) fn of(block: Block) -> Self {
         Self(NonZero::new(block.encode()).unwrap_or(NonZero::<u64>::MIN))
