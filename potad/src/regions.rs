@@ -165,6 +165,9 @@ impl Search<'_> {
     fn look(&self, index: u64, seen: &mut Seen) -> Look {
         let whole = self.forest.load(1, index);
         let some = self.forest.may_have(0, 1, index) | whole;
+        if whole == 0 {
+            self.forest.note_empty_word(1, index);
+        }
         let homes = self.homes.of_eight(index);
         for region in index << WORDS..(index + 1) << WORDS {
             if byte(some, region) == 0 {

@@ -59,6 +59,17 @@ impl Forest {
         self.has(l, m).load(word)
     }
 
+    /// A word was seen zero: if the summaries say otherwise, searches are to
+    /// pass it by.
+    pub(crate) fn note_empty_word(&self, level: u32, word: u64) {
+        let above = level + 1;
+        if above <= self.top
+            && self.has(level, above).load(word >> ORDERS_PER_LEVEL) >> (word & 63) & 1 != 0
+        {
+            self.clear_summary(level, above, word);
+        }
+    }
+
     /// Words of level 0 whose places of word `index` of level 1 are `mask` were
     /// seen zero: clears their bits in one go, and sets again what was not zero
     /// after all.
