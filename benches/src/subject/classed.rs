@@ -50,7 +50,7 @@ pub struct ClassedHand<'a> {
 }
 
 impl ClassedHand<'_> {
-    #[inline]
+    #[inline(always)]
     fn of(&mut self, class: usize) -> &mut BareHand {
         let subject = self.subject;
         // Lossless: below eight.
@@ -60,18 +60,18 @@ impl ClassedHand<'_> {
 }
 
 impl Hand for ClassedHand<'_> {
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<u64> {
         self.alloc_tagged(order, 0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn alloc_tagged(&mut self, order: Order, tag: u8) -> Option<u64> {
         self.last = usize::from(tag) % CLASSES;
         self.of(self.last).alloc(order)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, base: u64, order: Order) {
         self.of(self.last).free(base, order);
     }

@@ -51,7 +51,7 @@ pub struct MachineHand {
 }
 
 impl Hand for MachineHand {
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<u64> {
         loop {
             let Some(word) = self.words.get(self.at) else {
@@ -78,7 +78,7 @@ impl Hand for MachineHand {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, base: u64, order: Order) {
         let index = base >> order.get();
         let (at, bit) = ((index >> 6) as usize, 1 << (index & 63));

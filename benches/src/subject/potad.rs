@@ -65,12 +65,12 @@ impl Bare {
 pub struct BareHand(potad::Hand);
 
 impl Hand for BareHand {
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<u64> {
         self.0.alloc_bare(order).ok().map(|block| block.base().0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, base: u64, order: Order) {
         let Ok(block) = self.0.zone().bare_at(Granule(base), order) else {
             refused(base, order, "no block");
@@ -147,12 +147,12 @@ impl Subject for Raw {
 pub struct RawHand(potad::Hand);
 
 impl Hand for RawHand {
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<u64> {
         self.0.alloc_raw(order, OwnerId::RESOURCE).ok().map(|block| block.base().0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, base: u64, order: Order) {
         let Ok(block) = self.0.zone().raw_at(Granule(base), order) else {
             refused(base, order, "no block");
@@ -189,12 +189,12 @@ impl Subject for Loose {
 }
 
 impl Hand for &Loose {
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<u64> {
         self.0.alloc_bare(order).ok().map(|block| block.base().0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, base: u64, order: Order) {
         let Ok(block) = self.0.bare_at(Granule(base), order) else {
             refused(base, order, "no block");
