@@ -60,7 +60,13 @@ impl Drop for Entry {
 /// and nobody is at it.
 #[inline(always)]
 pub(crate) fn if_slot<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Option<R> {
-    on_entry(state, operate)
+    let found = HANDS.try_with(|hands| {
+        // Mutably, so that nobody else gets at the slot meanwhile.
+        let hands = hands.try_borrow_mut().ok()?;
+        let entry = hands.iter().find(|entry| entry.zone == state.id)?;
+        Some(operate(&entry.slot))
+    });
+    found.ok().flatten()
 }
 
 /// Runs `operate` on this thread's slot of the zone, which it gets if it has
@@ -69,26 +75,15 @@ pub(crate) fn if_slot<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Opt
 pub(crate) fn with_slot<R, F: FnOnce(&Slot) -> R>(state: &State, operate: F) -> Result<R, F> {
     let mut operate = Some(operate);
     let mut run = |slot: &Slot| operate.take().map(|operate| operate(slot));
-    let mut done = on_entry(state, &mut run).flatten();
+    let mut done = if_slot(state, &mut run).flatten();
     if done.is_none() && add_entry(state) {
-        done = on_entry(state, &mut run).flatten();
+        done = if_slot(state, &mut run).flatten();
     }
     match (done, operate) {
         (Some(done), _) => Ok(done),
         (None, Some(operate)) => Err(operate),
         (None, None) => unreachable!("what has run has a result"),
     }
-}
-
-#[inline(always)]
-fn on_entry<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Option<R> {
-    let found = HANDS.try_with(|hands| {
-        // Mutably, so that nobody else gets at the slot meanwhile.
-        let hands = hands.try_borrow_mut().ok()?;
-        let entry = hands.iter().find(|entry| entry.zone == state.id)?;
-        Some(operate(&entry.slot))
-    });
-    found.ok().flatten()
 }
 
 /// Registers a slot for this thread; `false` if the thread cannot have one now.

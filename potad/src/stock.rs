@@ -125,16 +125,10 @@ impl Stock {
         self.poison.is_suspect(block)
     }
 
-    /// Whether any block at all is suspect.
-    #[inline(always)]
-    pub(crate) fn is_any_suspect(&self) -> bool {
-        self.poison.is_any_suspect()
-    }
-
     /// As [`is_suspect`](Self::is_suspect), in one load where nothing is.
     #[inline(always)]
     pub(crate) fn may_suspect(&self, code: Code) -> bool {
-        self.is_any_suspect() && self.is_suspect(code.block())
+        self.poison.is_any_suspect() && self.is_suspect(code.block())
     }
 
     /// Where a class should take a run of `run` places of level 0 next, having

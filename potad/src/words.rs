@@ -130,20 +130,20 @@ impl Node for Paged {
 
     #[inline(always)]
     fn get(&self, index: u64) -> Option<&AtomicU64> {
-        Some(&self[index as usize % FAN])
+        (**self).get(index)
     }
 
     #[inline]
     fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
-        Some(&self[index as usize % FAN..])
+        (**self).ahead(index)
     }
 
     fn install(&self, index: u64) -> Option<&AtomicU64> {
-        self.get(index)
+        (**self).install(index)
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>()
+        (**self).bytes()
     }
 
     fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {

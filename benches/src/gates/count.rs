@@ -77,10 +77,15 @@ pub enum Counted {
     ColdFreeLines,
     /// Of taking 64 granules of order 0 from cold words: read-modify-writes.
     RefillRmws,
+    /// Of taking 65,536 granules by 512, per granule: read-modify-writes.
+    BatchAllocRmws,
+    /// Of giving them back in address order, per granule: the same.
+    BatchFreeRmws,
 }
 
 const PAIR_WARM_UP: usize = 200;
 const COLD_FREES: u64 = 4096;
+const BATCHED: usize = 1 << 16;
 
 impl Counted {
     /// Counts the figure on a new resource.
@@ -98,6 +103,8 @@ impl Counted {
             Self::ColdFreeLines => cold_frees::<S>(counter)
                 .map(|counts| counts.lines_written as f64 / COLD_FREES as f64),
             Self::RefillRmws => refill::<S>(counter).map(|counts| counts.rmws as f64),
+            Self::BatchAllocRmws => batches::<S>(counter).map(|(alloc, _)| per_granule(alloc)),
+            Self::BatchFreeRmws => batches::<S>(counter).map(|(_, free)| per_granule(free)),
         }
     }
 }
@@ -171,6 +178,26 @@ fn cold_frees<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectEr
 }
 
 /// Counts 64 allocations that begin where the hand has nothing.
+fn per_granule(counts: Counts) -> f64 {
+    counts.rmws as f64 / BATCHED as f64
+}
+
+/// All of them out of a resource that nobody has used, then all back.
+fn batches<S: Subject>(counter: &mut dyn Counter) -> Result<(Counts, Counts), SubjectError> {
+    let granules = 1 << 21;
+    let subject: S = make(granules, 4096)?;
+    let mut hand = subject.hand();
+    let mut out = vec![0; BATCHED];
+    counter.begin();
+    let taken = out.chunks_mut(512).try_for_each(|batch| hand.alloc_many(Order::ZERO, batch));
+    let alloc = counter.end();
+    taken.ok_or_else(|| no_block(S::NAME, granules))?;
+    out.sort_unstable();
+    counter.begin();
+    out.chunks(512).for_each(|batch| hand.free_many(batch, Order::ZERO));
+    Ok((alloc, counter.end()))
+}
+
 fn refill<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
     let granules = 1 << 21;
     let subject: S = make(granules, 4096)?;

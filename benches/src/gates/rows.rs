@@ -194,6 +194,12 @@ const COUNTED: &[Row] = &[
     Row::new("refill of 64 granules: RMWs", 2.0, Unit::Rmws)
         .counting(Counted::RefillRmws)
         .setup("8 GiB of 4 KiB, bare, large blocks broken"),
+    Row::new("alloc of order 0 by 512: RMWs per granule", 1.0 / 64.0, Unit::Rmws)
+        .counting(Counted::BatchAllocRmws)
+        .setup("65,536 of 8 GiB of 4 KiB that nobody has used, bare"),
+    Row::new("free of order 0 in order by 512: RMWs per granule", 1.1 / 64.0, Unit::Rmws)
+        .counting(Counted::BatchFreeRmws)
+        .setup("the same 65,536 back"),
     Row::new("publish and clear, every order: RMWs", 0.0, Unit::Rmws)
         .counted()
         .own(describe::publish_rmws),
