@@ -7,7 +7,7 @@
 //! word stored there stands in the slots of one node, and a retraction that
 //! finds it there clears that one.
 
-use crate::leaf::Leaf;
+use crate::leaf::{Follow, Leaf};
 use crate::publish::{are_of, clear};
 use crate::slots::covering;
 use crate::tree::Tree;
@@ -24,7 +24,7 @@ impl<H: Home> Tree<H> {
         block: Block,
         fresh: Fresh<H, T>,
     ) -> Result<Ref<H, T>, Fresh<H, T>> {
-        let Some(group) = self.near(leaf, block) else { return Err(fresh) };
+        let Some(group) = self.at_hand(leaf, block, Follow::Yes) else { return Err(fresh) };
         let Some(kind) = self.kinds().and_then(|kinds| kinds.of::<T>()) else { return Err(fresh) };
         let slots = covering(group, block);
         // Relaxed and Release: as in a publication without a short cut.
@@ -50,7 +50,7 @@ impl<H: Home> Tree<H> {
         dead: Dead<'a, H>,
     ) -> Result<(Block, Garbage), Dead<'a, H>> {
         let Some(block) = dead.block() else { return Err(dead) };
-        let Some(group) = self.near(leaf, block) else { return Err(dead) };
+        let Some(group) = self.at_hand(leaf, block, Follow::No) else { return Err(dead) };
         let word = dead.word();
         let slots = covering(group, block);
         if !are_of(slots, word) {

@@ -141,9 +141,10 @@ impl<H: Home> Tree<H> {
         Some(group)
     }
 
-    /// The link to the node of level 0 around `at`, if it is there.
+    /// The link to the node of the section around `at`, if it has one.
     pub(crate) fn link_to(&self, at: Granule) -> Option<Word> {
-        let word = self.group_at(at, 1)?[place_of(at, 1)].load(Ordering::Acquire);
+        let group = self.group_at(at, SECTION_LEVEL)?;
+        let word = group[place_of(at, SECTION_LEVEL)].load(Ordering::Acquire);
         word.is_link().then_some(word)
     }
 

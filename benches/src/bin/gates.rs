@@ -24,6 +24,9 @@ struct Arguments {
     /// The counted rows only.
     #[arg(long)]
     counted: bool,
+    /// Only the rows whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
 }
 
 fn main() -> ExitCode {
@@ -31,7 +34,8 @@ fn main() -> ExitCode {
     if arguments.counted && counter().is_none() {
         return in_a_counting_build();
     }
-    let table = run(Options { quick: arguments.quick, counted: arguments.counted });
+    let Arguments { quick, counted, only, .. } = &arguments;
+    let table = run(&Options { quick: *quick, counted: *counted, only: only.clone() });
     print!("{table}");
     if let Some(path) = &arguments.json
         && let Err(error) = write(path, &table)

@@ -18,12 +18,14 @@ const COLUMN_ROUNDS: usize = 3;
 const TOO_SLOW: Duration = Duration::from_secs(2);
 
 /// What to measure.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Three rounds, not nine.
     pub quick: bool,
     /// Counted rows only.
     pub counted: bool,
+    /// Only rows whose name contains this; empty: all.
+    pub only: String,
 }
 
 /// One subject's samples of one group: a list per figure.
@@ -46,8 +48,11 @@ struct Own {
 }
 
 /// Measures all rows.
-pub fn run(options: Options) -> Table {
-    let rows: Vec<Row> = rows().into_iter().filter(|row| row.counted || !options.counted).collect();
+pub fn run(options: &Options) -> Table {
+    let is_asked = |row: &Row| {
+        (row.counted || !options.counted) && row.name.contains(options.only.as_str())
+    };
+    let rows: Vec<Row> = rows().into_iter().filter(is_asked).collect();
     let mut session = Session::new(&rows);
     let rounds = if options.quick { QUICK_ROUNDS } else { ROUNDS };
     if !options.counted {
