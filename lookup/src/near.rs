@@ -12,7 +12,7 @@ use crate::publish::{are_of, clear};
 use crate::slots::covering;
 use crate::tree::Tree;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Dead, Descriptor, Fresh, Garbage, Home, Ref};
+use memdesc::{Block, Dead, Descriptor, Fresh, Garbage, Home, Ref, Word};
 
 impl<H: Home> Tree<H> {
     /// As [`publish`](Self::publish), if the short cut leads there and the slots
@@ -28,13 +28,18 @@ impl<H: Home> Tree<H> {
         let Some(kind) = self.kinds().and_then(|kinds| kinds.of::<T>()) else { return Err(fresh) };
         let slots = covering(group, block);
         // Relaxed and Release: as in a publication without a short cut.
-        if !slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty()) {
+        let vacant = match slots {
+            [slot] => slot.load(Ordering::Relaxed).is_empty(),
+            slots => slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty()),
+        };
+        if !vacant {
             return Err(fresh);
         }
         fresh.set_place(block);
         let word = fresh.word(kind);
-        for slot in slots {
-            slot.store(word, Ordering::Release);
+        match slots {
+            [slot] => slot.store(word, Ordering::Release),
+            slots => slots.iter().for_each(|slot| slot.store(word, Ordering::Release)),
         }
         // SAFETY: the kind is from the set that `found_word` and the
         // retractions consult.
@@ -56,7 +61,11 @@ impl<H: Home> Tree<H> {
         if !are_of(slots, word) {
             return Err(dead);
         }
-        clear(slots);
+        match slots {
+            // `Release`: as in `clear`.
+            [slot] => slot.store(Word::EMPTY, Ordering::Release),
+            slots => clear(slots),
+        }
         // SAFETY: as in `retract`: the slots that named it were among these,
         // for the first of them did, and were cleared just now.
         Ok((block, unsafe { dead.into_garbage() }))

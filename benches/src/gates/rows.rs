@@ -288,7 +288,7 @@ const DESCRIPTORS: &[Row] = &[
         .setup(TYPED),
     Row::new("typed pair, 64-byte descriptor: every free remote", 6.5, Unit::R)
         .own(typed::remote)
-        .setup("as the others; two threads swap batches of 256 and free them"),
+        .setup("as the others; two threads swap batches of 256, 8 under way, and free them"),
     Row::new("peek through a zone, outer pin", 0.8, Unit::R).own(typed::peek_pinned).setup(READ),
     Row::new("peek through a zone, own pin", 1.7, Unit::R).own(typed::peek_unpinned).setup(READ),
     Row::new("get and put through a zone", 2.5, Unit::R).own(typed::get_put).setup(READ),

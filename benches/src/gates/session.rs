@@ -49,9 +49,8 @@ struct Own {
 
 /// Measures all rows.
 pub fn run(options: &Options) -> Table {
-    let is_asked = |row: &Row| {
-        (row.counted || !options.counted) && row.name.contains(options.only.as_str())
-    };
+    let is_asked =
+        |row: &Row| (row.counted || !options.counted) && row.name.contains(options.only.as_str());
     let rows: Vec<Row> = rows().into_iter().filter(is_asked).collect();
     let mut session = Session::new(&rows);
     let rounds = if options.quick { QUICK_ROUNDS } else { ROUNDS };
