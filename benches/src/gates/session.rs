@@ -20,7 +20,7 @@ const TOO_SLOW: Duration = Duration::from_secs(2);
 /// What to measure.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Three rounds, not nine.
+    /// Three rounds, not nine, and no row that takes long to set up.
     pub quick: bool,
     /// Counted rows only.
     pub counted: bool,
