@@ -56,12 +56,12 @@ impl Zone {
     /// ```
     /// use potad::{FailureQueue, Potad, Resource, Zone};
     /// use potad::memdesc::{FailureKind, Order, Seen, descriptors};
-    /// use std::sync::OnceLock;
+    /// use std::sync;
     ///
     /// struct Folio;
     /// descriptors! { set Mm { Folio = 1 } }
     ///
-    /// static RAM: OnceLock<(Zone, FailureQueue)> = OnceLock::new();
+    /// static RAM: sync::OnceLock<(Zone, FailureQueue)> = sync::OnceLock::new();
     ///
     /// /// What a handler of SIGBUS does with `si_addr` and `si_addr_lsb`.
     /// fn on_bus_error(address: u64, lsb: u32) -> bool {
