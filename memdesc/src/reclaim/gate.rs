@@ -55,6 +55,10 @@ use crate::sync::own::AtomicU64;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::{fmt, mem};
+#[cfg(loom)]
+use loom::lazy_static;
+#[cfg(shuttle)]
+use shuttle::lazy_static;
 
 /// Nobody in, nothing waiting. Constant, but in models.
 macro_rules! open_gate {
@@ -69,11 +73,11 @@ macro_rules! open_gate {
 }
 
 /// The gate of the process: there is one epoch, too.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 static GATE: Gate = open_gate!();
 
-#[cfg(loom)]
-loom::lazy_static! {
+#[cfg(any(loom, shuttle))]
+lazy_static! {
     static ref GATE: Gate = open_gate!();
 }
 
@@ -91,10 +95,10 @@ struct Gate {
 
 struct Waiting(Vec<Box<dyn FnOnce() + Send>>);
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // The model is over, and calls may touch what loom has put away.
+        // The model is over, and calls may touch what it has put away.
         mem::forget(mem::take(&mut self.0));
     }
 }
