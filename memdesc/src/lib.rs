@@ -38,6 +38,7 @@ mod reclaim;
 mod refs;
 #[cfg(all(feature = "std", not(loom)))]
 mod slab;
+mod snapshot;
 #[doc(hidden)]
 pub mod sync;
 mod tail;
@@ -69,8 +70,9 @@ pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox};
 #[doc(hidden)]
 pub use prefetch::prefetch;
-pub use reclaim::{Guard, pin};
+pub use reclaim::{Guard, InSignal, pin};
 pub use refs::{ErasedRef, Ref};
+pub use snapshot::{Seen, Snapshot};
 pub use tail::Tail;
 pub use word::{AtomicWord, Word, WordKind};
 pub use zeroed::{Lines, Zeroed, try_box, zeroed_array, zeroed_box};
