@@ -13,8 +13,8 @@
 //! to die together. A hand of a [`Class`] therefore stays in regions that are
 //! its class's home, so that these become whole again and the survivors of
 //! others do not pin them. A home is a preference and no border: rather than
-//! break a region of which all is free, a class adopts one of another's with
-//! much room in it, and rather than fail it takes whatever there is.
+//! break a region of which all is free, a class adopts another's, the one with
+//! most room in it first, and rather than fail it takes whatever there is.
 //!
 //! # What always holds
 //!
@@ -158,7 +158,7 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// | region | rating |
 /// |---|---|
 /// | its own, not all free | at once |
-/// | another class's with at least [`adopt`](Self::adopt) whole words | the emptiest first |
+/// | another class's with at least [`adopt`](Self::adopt) whole words, by default any | the emptiest first |
 /// | all free | if there is none of the above |
 /// | the rest, and where [`Class::LARGE`] is at home | rather than fail |
 ///
@@ -172,7 +172,7 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// let rate = |home, whole| Together::default().rate(mine, &Region::new(home, whole));
 /// assert_eq!(rate(Some(mine), 0), Rating::BEST);
 /// assert!(rate(Some(other), 5) > rate(None, 8));
-/// assert!(rate(None, 8) > rate(Some(other), 0));
+/// assert!(rate(Some(other), 0) > rate(None, 8));
 /// assert!(rate(None, 8) > rate(Some(Class::LARGE), 5));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ pub struct Together {
 
 impl Default for Together {
     fn default() -> Self {
-        Self { adopt: 1 }
+        Self { adopt: 0 }
     }
 }
 

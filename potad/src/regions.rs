@@ -28,7 +28,7 @@ const WORDS: u32 = 3;
 /// Words of level 1 that a search looks at.
 const BUDGET: u32 = if cfg!(loom) { 2 } else { 32 };
 /// Regions without a fitting run that a search looks into.
-const MISSES: u32 = 8;
+const MISSES: u32 = 32;
 
 /// Where something fits that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

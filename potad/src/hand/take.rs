@@ -4,7 +4,10 @@
 //!
 //! Orders 0 to 2 come out of claimed words by plain operations; a claim is one
 //! `swap` that takes all the free bits of a word, an ordinary allocation of
-//! them, so frees by others into it just set bits. Higher orders take one
+//! them, so frees by others into it just set bits. Order 0 has a claim of its
+//! own: the word that a pair or four had to be searched for is one with room,
+//! and single granules out of it would pin it and leave the holes that they
+//! could have filled. Higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
 //! every level each time.
@@ -30,6 +33,15 @@ use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
+/// The claim of order 0.
+const SINGLES: usize = 0;
+
+/// Which claim serves an order of at most [`CLAIMED_ORDERS`].
+#[inline(always)]
+fn claim_for(order: Order) -> usize {
+    usize::from(order != Order::ZERO)
+}
+
 impl Slot {
     /// The whole of a hot allocation: enters, takes out of a claim or a warm
     /// word, leaves. `None` if anything else is to be done.
@@ -51,7 +63,11 @@ impl Slot {
     /// Takes a block out of a claim; `order` is at most [`CLAIMED_ORDERS`].
     #[inline(always)]
     pub(super) fn take_claimed(&self, order: Order) -> Option<Code> {
-        self.claims.iter().find_map(|claim| claim.take(order))
+        let claim = &self.claims[claim_for(order)];
+        match order {
+            Order::ZERO => claim.take(order),
+            _ => claim.take(order).or_else(|| self.claims[SINGLES].take(order)),
+        }
     }
 
     /// Takes the lowest block out of the level's warm word: one compare-exchange.
@@ -86,7 +102,9 @@ impl Slot {
                     return Ok(Taken::Block(code.block()));
                 }
                 if !self.refill(stock, order)? {
-                    return Ok(Taken::Nothing);
+                    // The other claim may hold what the forest has not.
+                    let own = self.claims.iter().find_map(|claim| claim.take(order));
+                    return Ok(own.map_or(Taken::Nothing, |code| Taken::Block(code.block())));
                 }
             }
         }
@@ -132,9 +150,7 @@ impl Slot {
     /// Claims another word; `false` if the forest has nothing that fits.
     #[inline(never)]
     pub(super) fn refill(&self, stock: &Stock, order: Order) -> Result<bool, OutOfMemory> {
-        let Some(victim) = self.claims.iter().min_by_key(|claim| claim.mask().count_ones()) else {
-            return Ok(false);
-        };
+        let victim = &self.claims[claim_for(order)];
         if let Some((word, mask)) = victim.release() {
             self.give_word(stock, word, mask);
         }
@@ -180,15 +196,12 @@ impl Slot {
     /// Places just taken become the empty `victim`'s, or join those of the same
     /// word that the hand holds already.
     pub(super) fn hold(&self, victim: &Held, word: u64, mask: u64) {
-        let pending = self.pending_of(word);
-        let waiting = match pending.is_of(word) {
-            true => pending.release().map_or(0, |(_, mask)| mask),
-            false => 0,
-        };
-        match self.claims.iter().find(|claim| claim.is_of(word)) {
-            // Bits that others freed into a word we hold.
-            Some(claim) => claim.set_mask(claim.mask() | mask | waiting),
-            None => victim.set(word, mask | waiting),
-        }
+        let pending = Some(self.pending_of(word)).filter(|pending| pending.is_of(word));
+        let waiting = pending.and_then(Held::release).map_or(0, |(_, mask)| mask);
+        // What another claim has of it: others freed more into a word that we
+        // hold, and who asks now has need of it.
+        let claim = self.claims.iter().find(|claim| claim.is_of(word));
+        let held = claim.and_then(Held::release).map_or(0, |(_, mask)| mask);
+        victim.set(word, mask | waiting | held);
     }
 }
