@@ -6,10 +6,12 @@
 //! nightly (`fuzz/run TARGET`). Each body also counts what it reached, so that
 //! a test can tell a body that checks nothing from one that does.
 
+pub mod allocator;
 mod bytes;
 pub mod ranges;
 mod tally;
 pub mod trace;
+pub mod world;
 
 pub use bytes::Bytes;
 pub use tally::Tally;

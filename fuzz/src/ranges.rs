@@ -213,7 +213,8 @@ impl<V: Value, M: Fn(u8) -> V, N: Fn(&V) -> u8> Story<V, M, N> {
             }
             4 => {
                 let at = any_address(bytes);
-                let found = map.find(at, &guard).map(|found| (found.range(), (self.number)(&found)));
+                let found =
+                    map.find(at, &guard).map(|found| (found.range(), (self.number)(&found)));
                 compare(reference, at, found)
             }
             5 => {
@@ -326,8 +327,7 @@ impl<V: Value, M: Fn(u8) -> V, N: Fn(&V) -> u8> Story<V, M, N> {
     fn check(&self, which: usize) {
         let guard = memdesc::pin();
         let summary = self.maps[which].validate(&guard).expect("whole");
-        let addresses: u128 =
-            self.references[which].0.iter().map(|(range, _)| range.count()).sum();
+        let addresses: u128 = self.references[which].0.iter().map(|(range, _)| range.count()).sum();
         assert_eq!(summary.addresses, addresses);
     }
 

@@ -5,11 +5,21 @@ use fuzz::Tally;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+/// Depth is libFuzzer's.
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(config())]
 
     #[test]
-    fn ranges_answer_as_a_list_does(story in vec(any::<u8>(), 0..600)) {
+    fn the_allocator_does_as_intervals_do(story in vec(any::<u8>(), 0..200)) {
+        fuzz::allocator::run(&story);
+    }
+
+    #[test]
+    fn ranges_answer_as_a_list_does(story in vec(any::<u8>(), 0..400)) {
         fuzz::ranges::run(&story);
     }
 
@@ -30,7 +40,8 @@ fn told(body: fn(&[u8]) -> Tally, stories: u64, bytes: usize) -> Tally {
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             (mixed ^ (mixed >> 31)).to_le_bytes()
         };
-        let mut data: Vec<u8> = std::iter::repeat_with(&mut next).take(bytes / 8).flatten().collect();
+        let mut data: Vec<u8> =
+            std::iter::repeat_with(&mut next).take(bytes / 8).flatten().collect();
         data.truncate(1 + bytes * (1 + story as usize % 16) / 16);
         let tally = body(&data);
         match &mut all {
@@ -62,4 +73,10 @@ fn stories_of_traces_reach_every_answer() {
     let given = ["blocks as given", "ranges as given", "compressed"];
     assert_eq!(tally.seldom_done(10), given, "\n{tally}");
     assert!(tally.seldom_refused(10).is_empty(), "\n{tally}");
+}
+
+#[test]
+fn stories_of_the_allocator_reach_every_answer() {
+    let tally = told(fuzz::allocator::run, 250, 300);
+    reaches(&tally, &[]);
 }
