@@ -7,13 +7,16 @@
 //! a test can tell a body that checks nothing from one that does.
 
 pub mod allocator;
+pub mod busy;
 mod bytes;
+mod memory;
 pub mod ranges;
 mod tally;
 pub mod trace;
 pub mod world;
 
 pub use bytes::Bytes;
+pub use memory::Memory;
 pub use tally::Tally;
 
 /// Collects garbage until `is_done`: other threads may be pinned meanwhile.
