@@ -30,8 +30,8 @@ use memdesc::{Block, Descriptor, FailedBlock, Granule, Order, Outcome, Owner, Ow
 use potad::{Potad, Resource, Zone};
 use reporting::{Policy, Reporter, ZoneSource};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use worker::{Item, Worker};
 
@@ -217,7 +217,8 @@ pub fn run(size: Size, counts: &Arc<Counts>) {
             scope.spawn(move || plug::fail(shared)),
         ];
         let end = Instant::now() + size.time;
-        let is_dead = || workers.iter().chain(&others).any(std::thread::ScopedJoinHandle::is_finished);
+        let is_dead =
+            || workers.iter().chain(&others).any(std::thread::ScopedJoinHandle::is_finished);
         while Instant::now() < end && !is_dead() {
             std::thread::sleep(Duration::from_millis(20));
         }

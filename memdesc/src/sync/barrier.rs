@@ -117,11 +117,7 @@ mod asymmetric {
     }
 }
 
-#[cfg(not(all(
-    not(loom),
-    feature = "std",
-    any(target_os = "linux", crossbeam_sanitize_thread)
-)))]
+#[cfg(not(all(not(loom), feature = "std", any(target_os = "linux", crossbeam_sanitize_thread))))]
 mod asymmetric {
     use crate::sync::atomic::{Ordering, fence};
 
