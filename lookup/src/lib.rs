@@ -75,7 +75,6 @@ mod migrate;
 mod near;
 mod next;
 mod node;
-mod prefetch;
 mod prune;
 mod publish;
 mod ranges;

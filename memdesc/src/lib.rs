@@ -33,6 +33,7 @@ mod once;
 mod order;
 mod owner;
 mod pages;
+mod prefetch;
 mod reclaim;
 mod refs;
 #[cfg(all(feature = "std", not(loom)))]
@@ -66,8 +67,10 @@ pub use once::{OnceSlot, Owns};
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
 pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox};
+#[doc(hidden)]
+pub use prefetch::prefetch;
 pub use reclaim::{Guard, pin};
 pub use refs::{ErasedRef, Ref};
 pub use tail::Tail;
 pub use word::{AtomicWord, Word, WordKind};
-pub use zeroed::{Lines, Zeroed, try_box, zeroed_array};
+pub use zeroed::{Lines, Zeroed, try_box, zeroed_array, zeroed_box};

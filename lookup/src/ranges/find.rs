@@ -13,12 +13,11 @@ use super::bits::slot_mask;
 use super::node::{Hit, Item, Step, View};
 use super::word::Word;
 use super::{Addresses, Ranges, Value};
-use crate::prefetch::prefetch;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
-use memdesc::Guard;
+use memdesc::{Guard, prefetch};
 
 /// A value and the addresses that it was found for.
 pub struct Found<'a, V: Value> {

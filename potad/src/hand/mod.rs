@@ -10,7 +10,7 @@ mod place;
 mod slot;
 mod take;
 
-pub(crate) use batch::{BATCH, Batch};
+pub(crate) use batch::Batch;
 pub(crate) use code::Code;
 pub(crate) use gate::{Closed, Gate};
 pub(crate) use slot::{HIDDEN_GRANULES, Slot};
