@@ -15,8 +15,13 @@
 //! compiler from reordering. Elsewhere, and in models, both are full fences.
 //! The choice is made once per process; a `light` that runs before the choice
 //! is known is a full fence, which is right with either `heavy`.
+//!
+//! ThreadSanitizer sees neither the kernel's barrier nor fences. For it (under
+//! crossbeam's own `cfg(crossbeam_sanitize_thread)`) each thread has a word:
+//! `light` is a read-modify-write of the own one, `heavy` one of each. That
+//! orders what the kernel's barrier orders, and no two light sides.
 
-#[cfg(all(not(loom), feature = "std", target_os = "linux"))]
+#[cfg(all(not(loom), feature = "std", target_os = "linux", not(crossbeam_sanitize_thread)))]
 mod asymmetric {
     use core::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
     use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
@@ -75,7 +80,44 @@ mod asymmetric {
     }
 }
 
-#[cfg(not(all(not(loom), feature = "std", target_os = "linux")))]
+#[cfg(all(not(loom), feature = "std", crossbeam_sanitize_thread))]
+mod asymmetric {
+    use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    /// On a line of its own each.
+    #[repr(align(64))]
+    struct Cell(AtomicU64);
+
+    /// One per thread, or shared by a few where there are more threads.
+    static CELLS: [Cell; 64] = [const { Cell(AtomicU64::new(0)) }; 64];
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+    std::thread_local! {
+        // Relaxed: only the number is asked for.
+        static MINE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % CELLS.len();
+    }
+
+    /// Each read-modify-write of a cell synchronizes with the one before it:
+    /// of one `light` and one `heavy`, whichever comes second sees what came
+    /// before the first.
+    pub(super) fn light() {
+        // A thread that is ending has no number any more: the first does.
+        let mine = MINE.try_with(|&mine| mine).unwrap_or(0);
+        CELLS[mine].0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn heavy() {
+        CELLS.iter().for_each(|cell| {
+            cell.0.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+
+    pub(super) fn is_asymmetric() -> bool {
+        true
+    }
+}
+
+#[cfg(not(all(not(loom), feature = "std", any(target_os = "linux", crossbeam_sanitize_thread))))]
 mod asymmetric {
     use crate::sync::atomic::{Ordering, fence};
 

@@ -1,0 +1,40 @@
+//! Everything at once, for the sanitizers: no test harness, no progress bar.
+//!
+//! Exit status: 0 if all was as it must be; else a panic says what was not.
+
+use clap::Parser;
+use fuzz::busy::{Counts, Size, run};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Threads that allocate, free, look up, report, plug and fail at once.
+#[derive(Parser)]
+struct Options {
+    /// How long.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Workers; three more threads report, plug and fail.
+    #[arg(long, default_value_t = 3)]
+    workers: usize,
+    /// Where the choices begin.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() {
+    let options = Options::parse();
+    let counts = Arc::new(Counts::default());
+    let end = Instant::now() + Duration::from_secs(options.seconds);
+    let mut rounds = 0;
+    while rounds == 0 || Instant::now() < end {
+        // Both a zone that is nearly always full, and one that seldom is.
+        let order = [9, 13][rounds % 2];
+        let (workers, seed) = (options.workers, options.seed.wrapping_add(rounds as u64));
+        let time = Duration::from_secs(options.seconds.div_ceil(6).max(1));
+        run(Size { workers, order, words: 8, time, seed }, &counts);
+        rounds += 1;
+    }
+    println!("{rounds} rounds: {counts}");
+    let missing = counts.missing();
+    assert!(missing.is_empty(), "never: {missing:?}");
+}

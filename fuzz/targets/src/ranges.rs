@@ -1,0 +1,6 @@
+//! See `fuzz::ranges`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::ranges::run(data);
+});
