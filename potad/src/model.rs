@@ -16,7 +16,7 @@ use crate::stock::Stock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use memdesc::sync::{Arc, Mutex};
-use memdesc::{Block, Granule, Granules, Order};
+use memdesc::{Block, FailureKind, Granule, Granules, Order};
 
 /// A forest and its hands.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Ground {
     /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
     pub fn new(granules: u64, top: u32) -> Self {
         let ground = Self {
-            stock: Stock::new(top, Arc::new(Together::default())),
+            stock: Stock::new(top, 1, Arc::new(Together::default())),
             gate: Gate::new(),
             closing: Closing::default(),
             spans: Mutex::new(Spans::default()),
@@ -137,10 +137,16 @@ impl Ground {
     /// with all hands closed, it is carved out if it is free. Returns whether it
     /// was.
     pub fn fail(&self, at: Granule) -> bool {
-        self.stock.poison.insert(at);
+        self.note(at);
         let one = Block::containing(at, Order::ZERO);
         let closed = self.gate.close();
         closed.slots().any(|slot| slot.carve(one)) || self.take_exact(one)
+    }
+
+    /// Notes a failure of one granule; whether it is the first.
+    pub fn note(&self, at: Granule) -> bool {
+        let units = crate::Span { first: at.0, last: at.0 };
+        self.stock.poison.note(at, units, FailureKind::Found).expect("models have memory").first
     }
 
     /// Begins to remove a range, as a zone does: window by window, each one step.
