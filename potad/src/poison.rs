@@ -194,6 +194,9 @@ impl Poison {
     /// range.
     #[cold]
     pub(crate) fn is_suspect(&self, block: Block) -> bool {
+        if seeded!("given without looking at the poison") {
+            return false;
+        }
         passes(self.filter.load(Ordering::Acquire), block)
     }
 

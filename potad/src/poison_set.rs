@@ -243,8 +243,8 @@ impl PoisonSet {
         for PoisonedRange { span, .. } in self.iter() {
             let (first, last) = ((span.first / granule).max(next), span.last / granule);
             if first <= last {
-                count += last - first + 1;
-                next = last + 1;
+                count = (last - first).saturating_add(1).saturating_add(count);
+                next = last.saturating_add(1);
             }
         }
         count
