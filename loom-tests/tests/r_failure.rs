@@ -153,7 +153,9 @@ fn r12_mark_against_publish() {
     } else {
         assert_eq!(said, Said::Quarantined);
     }
-    let clear = || drop(ram.tree().clear_immediate(block).expect("ours"));
+    let clear = || {
+        ram.tree().clear_immediate(block).expect("ours");
+    };
     assert_eq!(front.free_named(&ground, block, clear), block == one());
     assert_eq!(ground.poisoned(), (0, 1));
     assert_eq!(drain(&ground), [1]);
