@@ -533,6 +533,7 @@ mod tests {
     #[test]
     fn a_granule_is_new_once_and_suspect_for_ever() {
         let poison = Poison::new(4096);
+        poison.refill(0).unwrap();
         let block = Block::containing(Granule(77), Order::ZERO);
         assert!(!poison.is_suspect(block));
         let first = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
