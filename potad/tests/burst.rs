@@ -69,7 +69,7 @@ fn a_burst_loses_no_failure_and_tells_each_granule_once() {
             scope.spawn(move || {
                 let mut random = 77 + who;
                 for _ in 0..REPORTS / 2 {
-                    random = random * 6_364_136_223_846_793_005u64 % ((1 << 61) - 1) + 1;
+                    random = 6_364_136_223_846_793_005u64.wrapping_mul(random).wrapping_add(1);
                     // Every third granule or so, from all over the zone.
                     let at = (random >> 20) % DISTINCT * 3 + DISTINCT / 2;
                     let kind = FailureKind::Consumed;
@@ -82,8 +82,10 @@ fn a_burst_loses_no_failure_and_tells_each_granule_once() {
                 }
             })
         });
-        reporters.into_iter().for_each(|reporter| reporter.join().unwrap());
+        // Stopped before anything is asked, so that a failure does not hang.
+        let reporters = reporters.map(|reporter| reporter.join());
         stop.store(true, Ordering::Relaxed);
+        reporters.into_iter().for_each(|ended| ended.unwrap());
     });
     let (quarantined, notified) = (quarantined.into_inner(), notified.into_inner());
     let (first, poison) = (first.into_inner(), ram.poison());
