@@ -9,8 +9,8 @@
 //! # Cost
 //!
 //! At most one chunk or table of 4 KiB for each array and each step of the path
-//! to a word of it: 28 of them for an untouched TiB of 4 KiB granules, 7 once
-//! the first blocks of each size are broken. Pages that nobody wrote yet.
+//! to a word of it: 31 of them for an untouched TiB of 4 KiB granules, and fewer
+//! once blocks of each size were broken. Pages that nobody wrote yet.
 
 use crate::error::OutOfMemory;
 use crate::words::{Chunk, Node, Paged, Supply, T1, T2, T3, T4, T5, T6};

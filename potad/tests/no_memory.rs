@@ -145,7 +145,7 @@ fn nothing_is_allocated_before_the_owner_is_called() {
 fn without_memory_one_granule_is_carved_out_of_an_untouched_tebibyte() {
     for at in [0, 0x12_3456_7890, (1 << 40) - 1] {
         let (potad, ram, _) = ram(1 << 28);
-        assert_eq!(ram.stats().reserve_bytes, 28 * 4096, "of an untouched tebibyte");
+        assert_eq!(ram.stats().reserve_bytes, 31 * 4096, "of an untouched tebibyte");
         let report =
             with_memory_for(0, || potad.report_failure(at, 6, FailureKind::Found)).unwrap();
         assert_eq!((report.first, report.quarantined), (1, 1));
