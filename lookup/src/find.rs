@@ -13,13 +13,13 @@ impl<H: Home> Tree<H> {
     /// What lives at a granule, for as long as the pin lasts.
     ///
     /// A peek: no RMW, nothing written. It may be on its way out.
-    #[inline]
+    #[inline(always)]
     pub fn find<'g>(&self, at: Granule, guard: &'g Guard) -> Option<Found<'g, H>> {
         self.found_hit(self.hit(at)?, at, guard)
     }
 
     /// Follows what a walk under `guard` ended at.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn found_hit<'g>(
         &self,
         hit: Hit<'_>,
@@ -35,7 +35,7 @@ impl<H: Home> Tree<H> {
 
     /// Follows a word. It was loaded under `guard` from a slot of this tree
     /// that stands for `at`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn found_word<'g>(
         &self,
         word: Word,

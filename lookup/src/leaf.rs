@@ -1,72 +1,120 @@
-//! The leaf: a short cut to the node where somebody works.
+//! The leaf: short cuts to the nodes where somebody works.
 //!
 //! A walk to the words of a single granule passes six or seven loads that wait
-//! for each other. Who publishes and clears again and again within the same 64
-//! granules, as a hand does, keeps the node at hand instead.
+//! for each other. Who publishes and clears again and again in the same places,
+//! as a hand does, keeps their nodes at hand instead.
+//!
+//! # Picture
+//!
+//! ```text
+//!  here          one node of level 0      64 granules: where it publishes
+//!  sections[8]   nodes of level 2         64^3 granules each, section `s` at `s % 8`:
+//!                                         where it publishes next, and what it clears
+//! ```
 //!
 //! # What always holds
 //!
-//! - A leaf's node is one of its tree's nodes, which live as long as the leaf:
-//!   following it is sound whatever else went wrong.
-//! - It is used only if no node of the tree was unlinked since it was looked
-//!   up. A node is unlinked by whoever owns all its granules, who counts that
+//! - A leaf's nodes are some of its tree's, which live as long as the leaf:
+//!   following them is sound whatever else went wrong.
+//! - A short cut is used only if no node of the tree was unlinked since it was
+//!   made. A node is unlinked by whoever owns all its granules, who counts that
 //!   before giving any of them on; so an owner of a granule below the node sees
-//!   the count, and with it that the node is still the one.
+//!   the count, and with it that the node is still the one. Below a section's
+//!   node the links are followed as they are.
 //! - It serves no tree in which a block of a higher array may lie above.
 //!
 //! # Sharing and cost
 //!
 //! One user at a time; two at once may lose words, as breaking the rule of
 //! ownership does, and nothing worse. A hit costs three loads of lines that are
-//! the user's own, and one of a line that is written when a node is unlinked.
+//! the user's own, and one of a line that is written when a node is unlinked;
+//! one by way of a section, a load more per level.
 
 use crate::immediate::own_immediate;
 use crate::node::Nodes;
 use crate::publish::clear;
-use crate::slots::{covering, place_of};
+use crate::slots::{covering, index_of, place_of};
 use crate::sparse::Group;
-use crate::tree::Tree;
+use crate::tree::{SECTION_LEVEL, Tree};
 use alloc::sync::Arc;
 use core::fmt;
+use core::ptr::NonNull;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
-use memdesc::{AtomicWord, Block, Home, Immediate, ORDERS_PER_LEVEL, Order, Word};
+use memdesc::{AtomicWord, Block, Home, Immediate, Order, Word};
 
-/// A short cut into one [`Tree`], made by [`Tree::leaf`].
+/// Sections whose nodes are kept at hand.
+const SECTIONS: usize = if cfg!(loom) { 1 } else { 8 };
+
+/// Short cuts into one [`Tree`], made by [`Tree::leaf`].
 pub struct Leaf {
     /// None: of no tree, and never any use.
     nodes: Option<Arc<Nodes>>,
-    /// Which 64 granules.
+    here: Way,
+    sections: [Way; SECTIONS],
+}
+
+/// One short cut.
+struct Way {
+    /// Which 64 granules, or which section.
     index: AtomicU64,
-    /// Nodes unlinked when it was looked up.
+    /// Nodes unlinked when it was made.
     unlinked: AtomicU64,
     /// The link to the node.
     link: AtomicWord,
 }
 
-/// No 64 granules: indexes end far below.
+/// No 64 granules, and no section: indexes end far below.
 const NOWHERE: u64 = u64::MAX;
 
-impl Default for Leaf {
-    /// A leaf of no tree.
-    fn default() -> Self {
+/// Whether a short cut by way of a section makes `here` lead there as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    Yes,
+    No,
+}
+
+// Relaxed, all of a way: one user. `unlinked` came to the caller with the
+// granules.
+impl Way {
+    fn nowhere() -> Self {
         Self {
-            nodes: None,
             index: AtomicU64::new(NOWHERE),
             unlinked: AtomicU64::new(0),
             link: AtomicWord::new(),
         }
     }
+
+    #[inline(always)]
+    fn to(&self, index: u64, unlinks: u64) -> Option<NonNull<()>> {
+        let leads = self.index.load(Ordering::Relaxed) == index
+            && self.unlinked.load(Ordering::Relaxed) == unlinks;
+        if leads { self.link.load(Ordering::Relaxed).link() } else { None }
+    }
+
+    fn lead(&self, index: u64, unlinks: u64, link: Word) {
+        self.unlinked.store(unlinks, Ordering::Relaxed);
+        self.link.store(link, Ordering::Relaxed);
+        self.index.store(index, Ordering::Relaxed);
+    }
+}
+
+impl Default for Leaf {
+    /// A leaf of no tree.
+    fn default() -> Self {
+        let sections = core::array::from_fn(|_| Way::nowhere());
+        Self { nodes: None, here: Way::nowhere(), sections }
+    }
 }
 
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "leaf({:#x})", self.index.load(Ordering::Relaxed))
+        write!(f, "leaf({:#x})", self.here.index.load(Ordering::Relaxed))
     }
 }
 
 impl<H: Home> Tree<H> {
-    /// A short cut into this tree, for one user.
+    /// Short cuts into this tree, for one user.
     pub fn leaf(&self) -> Leaf {
         Leaf { nodes: Some(Arc::clone(&self.nodes)), ..Leaf::default() }
     }
@@ -94,13 +142,13 @@ impl<H: Home> Tree<H> {
     /// assert!(tree.publish_by(&leaf, block(63)?, raw));
     /// assert!(tree.clear_by(&leaf, block(63)?));
     /// assert!(!tree.clear_by(&leaf, block(63)?), "it is gone");
-    /// assert!(!tree.publish_by(&leaf, block(64)?, raw), "another node");
+    /// assert!(!tree.publish_by(&leaf, block(64)?, raw), "its node is not there yet");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline(always)]
     #[must_use = "if not, it is to be done the long way"]
     pub fn publish_by(&self, leaf: &Leaf, block: Block, immediate: Immediate) -> bool {
-        let Some(group) = self.near(leaf, block) else { return false };
+        let Some(group) = self.at_hand(leaf, block, Follow::Yes) else { return false };
         if immediate.order != block.order() {
             return false;
         }
@@ -127,7 +175,7 @@ impl<H: Home> Tree<H> {
     #[inline(always)]
     #[must_use = "if not, it is to be done the long way"]
     pub fn clear_by(&self, leaf: &Leaf, block: Block) -> bool {
-        let Some(group) = self.near(leaf, block) else { return false };
+        let Some(group) = self.at_hand(leaf, block, Follow::No) else { return false };
         if block.order() != Order::ZERO {
             let slots = covering(group, block);
             let own = own_immediate(block, slots).is_ok();
@@ -146,38 +194,56 @@ impl<H: Home> Tree<H> {
         own
     }
 
-    /// The node of a block, if the short cut leads there.
+    /// The node of a block, if a short cut leads there.
     #[inline(always)]
-    pub(crate) fn near(&self, leaf: &Leaf, block: Block) -> Option<&Group> {
-        let own = leaf.nodes.as_ref().is_some_and(|nodes| Arc::ptr_eq(nodes, &self.nodes));
-        // Relaxed, all of them: one user. `unlinked` came to the caller with
-        // the granules.
-        let here = own
-            && block.order().level() == 0
-            && leaf.index.load(Ordering::Relaxed) == block.base().0 >> ORDERS_PER_LEVEL
-            && leaf.unlinked.load(Ordering::Relaxed) == self.nodes.unlinks()
-            && self.upper_levels() == 0;
-        if !here {
+    pub(crate) fn at_hand(&self, leaf: &Leaf, block: Block, follow: Follow) -> Option<&Group> {
+        if !self.is_own(leaf) || self.upper_levels() != 0 {
             return None;
         }
-        Some(self.follow(leaf.link.load(Ordering::Relaxed).link()?))
+        if block.order().level() == 0
+            && let Some(link) = leaf.here.to(index_of(block.base(), 1), self.nodes.unlinks())
+        {
+            return Some(self.follow(link));
+        }
+        self.by_section(leaf, block, follow)
     }
 
-    /// Makes the short cut lead to the node of a block of level 0 that the
-    /// caller owns, if it is there.
+    /// The same by way of the section.
+    #[inline(never)]
+    fn by_section(&self, leaf: &Leaf, block: Block, follow: Follow) -> Option<&Group> {
+        let (at, level) = (block.base(), block.order().level());
+        let section = index_of(at, SECTION_LEVEL);
+        let unlinks = self.nodes.unlinks();
+        let mut link = leaf.sections[section as usize % SECTIONS].to(section, unlinks)?;
+        for above in (level + 1..SECTION_LEVEL).rev() {
+            // `Acquire` pairs with the install of the link.
+            link = self.follow(link)[place_of(at, above)].load(Ordering::Acquire).link()?;
+        }
+        if level == 0 && follow == Follow::Yes {
+            leaf.here.lead(index_of(at, 1), unlinks, Word::of_link(link.as_ptr()));
+        }
+        (level < SECTION_LEVEL).then(|| self.follow(link))
+    }
+
+    #[inline(always)]
+    fn is_own(&self, leaf: &Leaf) -> bool {
+        leaf.nodes.as_ref().is_some_and(|nodes| Arc::ptr_eq(nodes, &self.nodes))
+    }
+
+    /// Makes a short cut lead to the section of a block that the caller owns, if
+    /// it has a node.
     #[cold]
     #[inline(never)]
     pub fn lead(&self, leaf: &Leaf, block: Block) {
-        let own = leaf.nodes.as_ref().is_some_and(|nodes| Arc::ptr_eq(nodes, &self.nodes));
-        if !own || block.order().level() != 0 {
+        if !self.is_own(leaf) || block.order().level() >= SECTION_LEVEL {
             return;
         }
         // Before the walk: what is unlinked from here on makes it stale.
-        leaf.unlinked.store(self.nodes.unlinks(), Ordering::Relaxed);
-        let link = self.link_to(block.base()).unwrap_or(Word::EMPTY);
-        leaf.link.store(link, Ordering::Relaxed);
-        let index = if link.is_empty() { NOWHERE } else { block.base().0 >> ORDERS_PER_LEVEL };
-        leaf.index.store(index, Ordering::Relaxed);
+        let unlinks = self.nodes.unlinks();
+        let section = index_of(block.base(), SECTION_LEVEL);
+        if let Some(link) = self.link_to(block.base()) {
+            leaf.sections[section as usize % SECTIONS].lead(section, unlinks, link);
+        }
     }
 }
 

@@ -45,6 +45,7 @@
 //! | operation            | RMWs                       | lines written                 |
 //! |----------------------|----------------------------|-------------------------------|
 //! | `find`               | 0                          | 0                             |
+//! | `find_signal`        | 2, on the handlers' line   | 1, that line                  |
 //! | `get` + drop         | 2                          | 1, the header's               |
 //! | `lock` + drop        | 2                          | 1, the header's               |
 //! | `publish`, `retract` | 0                          | 1 at orders 0-3, 6-9, ..; <= 4 |
@@ -75,10 +76,10 @@ mod migrate;
 mod near;
 mod next;
 mod node;
-mod prefetch;
 mod prune;
 mod publish;
 mod ranges;
+mod signal;
 mod slots;
 mod sparse;
 mod split;

@@ -5,12 +5,11 @@
 //! not in the cache, their misses overlap. Each answer is that of a
 //! [`find`](Tree::find) of its own.
 
-use crate::prefetch::prefetch;
 use crate::slots::{Hit, index_of, place_of};
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Found, Granule, Guard, Home, MAX_GRANULES};
+use memdesc::{Found, Granule, Guard, Home, MAX_GRANULES, prefetch};
 
 /// Look-ups that go side by side.
 const LANES: usize = 32;

@@ -7,12 +7,12 @@
 //! word stored there stands in the slots of one node, and a retraction that
 //! finds it there clears that one.
 
-use crate::leaf::Leaf;
+use crate::leaf::{Follow, Leaf};
 use crate::publish::{are_of, clear};
 use crate::slots::covering;
 use crate::tree::Tree;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Dead, Descriptor, Fresh, Garbage, Home, Ref};
+use memdesc::{Block, Dead, Descriptor, Fresh, Garbage, Home, Ref, Word};
 
 impl<H: Home> Tree<H> {
     /// As [`publish`](Self::publish), if the short cut leads there and the slots
@@ -24,17 +24,22 @@ impl<H: Home> Tree<H> {
         block: Block,
         fresh: Fresh<H, T>,
     ) -> Result<Ref<H, T>, Fresh<H, T>> {
-        let Some(group) = self.near(leaf, block) else { return Err(fresh) };
+        let Some(group) = self.at_hand(leaf, block, Follow::Yes) else { return Err(fresh) };
         let Some(kind) = self.kinds().and_then(|kinds| kinds.of::<T>()) else { return Err(fresh) };
         let slots = covering(group, block);
         // Relaxed and Release: as in a publication without a short cut.
-        if !slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty()) {
+        let vacant = match slots {
+            [slot] => slot.load(Ordering::Relaxed).is_empty(),
+            slots => slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty()),
+        };
+        if !vacant {
             return Err(fresh);
         }
         fresh.set_place(block);
         let word = fresh.word(kind);
-        for slot in slots {
-            slot.store(word, Ordering::Release);
+        match slots {
+            [slot] => slot.store(word, Ordering::Release),
+            slots => slots.iter().for_each(|slot| slot.store(word, Ordering::Release)),
         }
         // SAFETY: the kind is from the set that `found_word` and the
         // retractions consult.
@@ -50,13 +55,17 @@ impl<H: Home> Tree<H> {
         dead: Dead<'a, H>,
     ) -> Result<(Block, Garbage), Dead<'a, H>> {
         let Some(block) = dead.block() else { return Err(dead) };
-        let Some(group) = self.near(leaf, block) else { return Err(dead) };
+        let Some(group) = self.at_hand(leaf, block, Follow::No) else { return Err(dead) };
         let word = dead.word();
         let slots = covering(group, block);
         if !are_of(slots, word) {
             return Err(dead);
         }
-        clear(slots);
+        match slots {
+            // `Release`: as in `clear`.
+            [slot] => slot.store(Word::EMPTY, Ordering::Release),
+            slots => clear(slots),
+        }
         // SAFETY: as in `retract`: the slots that named it were among these,
         // for the first of them did, and were cleared just now.
         Ok((block, unsafe { dead.into_garbage() }))

@@ -115,10 +115,7 @@ impl<H: Home> Tree<H> {
         let last = range.last().0 >> shift;
         let mut from = range.first().0 >> shift;
         while from <= last {
-            let (first, group) = self.array(level).next_group(from)?;
-            if first > last {
-                return None;
-            }
+            let (first, group) = self.array(level).next_group(from, last)?;
             if is_empty(group) {
                 from = first + 64;
                 continue;
@@ -167,7 +164,7 @@ impl<H: Home> Tree<H> {
 
 /// Whether a group holds nothing: the quick look, before the one that follows
 /// links.
-fn is_empty(group: &Group) -> bool {
+pub(crate) fn is_empty(group: &Group) -> bool {
     // Relaxed: what is there is loaded anew. Eight at a time, without a branch.
     let any = |eight: &[AtomicWord]| {
         eight.iter().fold(false, |any, slot| any | !slot.load(Ordering::Relaxed).is_empty())

@@ -52,7 +52,8 @@ impl<H: Home> Tree<H> {
         let shift = ORDERS_PER_LEVEL * SECTION_LEVEL;
         let mut from = from.max(range.first());
         while from <= range.last() {
-            let (first, group) = self.array(SECTION_LEVEL).next_group(from.0 >> shift)?;
+            let (first, group) =
+                self.array(SECTION_LEVEL).next_group(from.0 >> shift, range.last().0 >> shift)?;
             from = from.max(Granule(first << shift));
             if from > range.last() {
                 return None;

@@ -104,6 +104,7 @@ pub(crate) fn all_name(slots: &[AtomicWord], word: Word) -> bool {
 }
 
 /// Empties slots.
+#[inline]
 pub(crate) fn clear(slots: &[AtomicWord]) {
     for slot in slots {
         // `Release` pairs with the load in `hit`: whoever sees nothing here

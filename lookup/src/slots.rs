@@ -10,6 +10,7 @@
 //! them.
 
 use crate::LookupError;
+use crate::next::is_empty;
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
 use core::ptr::NonNull;
@@ -48,8 +49,13 @@ pub(crate) fn slot_block(at: Granule, level: u32) -> Block {
 /// The places of a block within the group of its level.
 #[inline]
 pub(crate) fn covering(group: &Group, block: Block) -> &[AtomicWord] {
-    let first = place_of(block.base(), block.order().level());
-    &group[first..first + block.order().run() as usize]
+    let order = block.order();
+    // Most blocks are of level 0, where there is nothing to divide.
+    let (first, run) = match order.get() < ORDERS_PER_LEVEL {
+        true => (place_of(block.base(), 0), 1 << order.get()),
+        false => (place_of(block.base(), order.level()), order.run() as usize),
+    };
+    &group[first..first + run]
 }
 
 /// Whether nothing at all is in the slots.
@@ -69,7 +75,7 @@ impl<H: Home> Tree<H> {
     }
 
     /// The word that answers for `at`, if any: from the top down.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit(&self, at: Granule) -> Option<Hit<'_>> {
         if at.0 >= MAX_GRANULES {
             return None;
@@ -101,7 +107,8 @@ impl<H: Home> Tree<H> {
     }
 
     /// Looks again if a live block's word went up meanwhile: it may have passed.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn hit_again(&self, at: Granule, rises: u64) -> Option<Hit<'_>> {
         if self.rises() == rises { None } else { self.hit(at) }
     }
@@ -141,9 +148,10 @@ impl<H: Home> Tree<H> {
         Some(group)
     }
 
-    /// The link to the node of level 0 around `at`, if it is there.
+    /// The link to the node of the section around `at`, if it has one.
     pub(crate) fn link_to(&self, at: Granule) -> Option<Word> {
-        let word = self.group_at(at, 1)?[place_of(at, 1)].load(Ordering::Acquire);
+        let group = self.group_at(at, SECTION_LEVEL)?;
+        let word = group[place_of(at, SECTION_LEVEL)].load(Ordering::Acquire);
         word.is_link().then_some(word)
     }
 
@@ -250,7 +258,24 @@ impl<H: Home> Tree<H> {
     /// Refuses if a block of a lower level lies in this one, which lies above
     /// the sections.
     fn check_below(&self, block: Block) -> Result<(), LookupError> {
-        match self.next_slot(block.granules(), block.order().level()) {
+        let level = block.order().level();
+        let mut clean = true;
+        for lower in SECTION_LEVEL..level {
+            let array = self.array(lower);
+            let (mut from, last) = (index_of(block.base(), lower), index_of(block.last(), lower));
+            while let Some((first, group)) = array.next_group(from, last) {
+                // All of it is ours: next time there is nothing to look at.
+                match is_empty(group) {
+                    true => array.forget(first),
+                    false => clean = false,
+                }
+                from = first + 64;
+            }
+        }
+        if clean {
+            return Ok(());
+        }
+        match self.next_slot(block.granules(), level) {
             None => Ok(()),
             Some(next) => Err(self.overlap(block, next.slot, next.at, next.level)),
         }

@@ -14,27 +14,64 @@
 //! a shallow array and nothing ever has to grow. Tables are installed once and
 //! stay until the array is dropped: a slot found is a slot for good.
 //!
+//! # What may be in the way
+//!
+//! Whoever publishes in an array of a high level asks whether the arrays below
+//! are empty there. A table notes which of its tables are there, and the last
+//! one which groups of 64 words may be in use: noted by whoever is about to
+//! store there, before the store, and taken back by whoever owns all granules
+//! of a group and found it empty. An owner of a granule sees what the owners
+//! before it noted.
+//!
 //! # Sharing and cost
 //!
 //! Any thread. Reading: one load per table on the way, none of which anybody
-//! writes after it was installed. A table is 4 KiB.
+//! writes after it was installed. A table is 4 KiB and a line. Asking costs a
+//! load for each 64 tables of a table and one for each last table.
 
-use alloc::boxed::Box;
-use memdesc::{AtomicWord, Lines, OnceSlot};
+use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::{AtomicWord, Lines, OnceSlot, Zeroed, seeded, zeroed_box};
 
 /// Index bits that one table resolves. Models make do with smaller ones.
-const BITS: u32 = if cfg!(loom) { 6 } else { 9 };
+const BITS: u32 = if cfg!(loom) { 7 } else { 9 };
 const FAN: usize = 1 << BITS;
 const DEPTHS: u32 = 5;
 
 /// Words that stand side by side: the places of one word of the geometry.
 pub(crate) type Group = [AtomicWord; 64];
 
-type Leaf = Lines<AtomicWord, FAN>;
-type Table1 = Lines<OnceSlot<Leaf>, FAN>;
-type Table2 = Lines<OnceSlot<Table1>, FAN>;
-type Table3 = Lines<OnceSlot<Table2>, FAN>;
-type Table4 = Lines<OnceSlot<Table3>, FAN>;
+/// A last table.
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct Leaf {
+    words: Lines<AtomicWord, FAN>,
+    /// Bit `i`: group `i` may be in use.
+    used: AtomicU64,
+}
+
+/// A table of tables.
+#[repr(C)]
+pub(crate) struct Branch<C> {
+    children: Lines<OnceSlot<C>, FAN>,
+    /// One bit per child that is there.
+    present: Lines<AtomicU64, { FAN / 64 }>,
+}
+
+impl<C> Default for Branch<C> {
+    fn default() -> Self {
+        Self { children: Lines::default(), present: Lines::default() }
+    }
+}
+
+// SAFETY: empty words and a zero.
+unsafe impl Zeroed for Leaf {}
+// SAFETY: empty slots and zeros.
+unsafe impl<C> Zeroed for Branch<C> {}
+
+type Table1 = Branch<Leaf>;
+type Table2 = Branch<Table1>;
+type Table3 = Branch<Table2>;
+type Table4 = Branch<Table3>;
 
 /// A sparse array of words; all empty at first. One root per depth.
 #[derive(Default)]
@@ -47,37 +84,57 @@ pub(crate) struct Sparse(
 );
 
 /// One table of the array, whatever lies below it. Indexes are relative.
-trait Table: Sized {
+trait Table: Sized + Zeroed {
     /// Index bits resolved here and below.
     const REACH: u32;
-    fn make() -> Option<Box<Self>>;
     fn group(&self, index: u64) -> Option<&Group>;
     fn group_or_make(&self, index: u64) -> Option<&Group>;
-    /// The first group at or after the one of `from`, and its first index.
-    fn next_group(&self, from: u64) -> Option<(u64, &Group)>;
+    /// The first group from the one of `from` to that of `last` that may be in
+    /// use, and its first index.
+    fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)>;
+    /// Takes back that the group of an index may be in use.
+    fn forget(&self, index: u64);
     fn tables(&self) -> usize;
+}
+
+/// Notes a bit, which most often is noted.
+#[inline]
+fn note(bits: &AtomicU64, bit: usize) {
+    // Relaxed, here and where bits are read or taken back: it comes to whoever
+    // may rely on it with the granules it is about.
+    if bits.load(Ordering::Relaxed) >> bit & 1 == 0 {
+        bits.fetch_or(1 << bit, Ordering::Relaxed);
+    }
 }
 
 impl Table for Leaf {
     const REACH: u32 = BITS;
 
-    fn make() -> Option<Box<Self>> {
-        Self::zeroed()
-    }
-
     #[inline]
     fn group(&self, index: u64) -> Option<&Group> {
         // Lossless: below FAN.
         let first = index as usize & (FAN - 1) & !63;
-        self[first..first + 64].try_into().ok()
+        self.words[first..first + 64].try_into().ok()
     }
 
     fn group_or_make(&self, index: u64) -> Option<&Group> {
+        note(&self.used, (index as usize & (FAN - 1)) / 64);
         self.group(index)
     }
 
-    fn next_group(&self, from: u64) -> Option<(u64, &Group)> {
-        Some((from & !63, self.group(from)?))
+    fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)> {
+        let used = self.used.load(Ordering::Relaxed) & (!0 << (from / 64));
+        let first = u64::from(used.trailing_zeros()) * 64;
+        if used == 0 || first > last { None } else { Some((first, self.group(first)?)) }
+    }
+
+    fn forget(&self, index: u64) {
+        let bit = 1 << ((index as usize & (FAN - 1)) / 64);
+        if seeded!("group forgotten by a plain store") {
+            let used = self.used.load(Ordering::Relaxed);
+            return self.used.store(used & !bit, Ordering::Relaxed);
+        }
+        self.used.fetch_and(!bit, Ordering::Relaxed);
     }
 
     fn tables(&self) -> usize {
@@ -85,34 +142,54 @@ impl Table for Leaf {
     }
 }
 
-impl<C: Table> Table for Lines<OnceSlot<C>, FAN> {
+impl<C: Table> Table for Branch<C> {
     const REACH: u32 = BITS + C::REACH;
-
-    fn make() -> Option<Box<Self>> {
-        Self::zeroed()
-    }
 
     #[inline]
     fn group(&self, index: u64) -> Option<&Group> {
-        self[child_of::<C>(index)].get()?.group(index)
+        self.children[child_of::<C>(index)].get()?.group(index)
     }
 
     fn group_or_make(&self, index: u64) -> Option<&Group> {
-        self[child_of::<C>(index)].get_or_install(C::make)?.group_or_make(index)
+        let child = child_of::<C>(index);
+        let below = self.children[child].get_or_install(zeroed_box)?;
+        // Whoever installed it may not have come so far yet.
+        note(&self.present[child / 64], child % 64);
+        below.group_or_make(index)
     }
 
-    fn next_group(&self, from: u64) -> Option<(u64, &Group)> {
-        let first = child_of::<C>(from);
-        (first..FAN).find_map(|child| {
-            let below = (1 << C::REACH) - 1;
-            let start = if child == first { from & below } else { 0 };
-            let (index, group) = self[child].get()?.next_group(start)?;
-            Some(((child as u64) << C::REACH | index, group))
+    fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)> {
+        let (first, end) = (child_of::<C>(from), child_of::<C>(last));
+        let inner = (1 << C::REACH) - 1;
+        (first / 64..=end / 64).find_map(|at| {
+            let mut present = self.present[at].load(Ordering::Relaxed);
+            if at == first / 64 {
+                present &= !0 << (first % 64);
+            }
+            while present != 0 {
+                let child = at * 64 + present.trailing_zeros() as usize;
+                present &= present - 1;
+                if child > end {
+                    return None;
+                }
+                let start = if child == first { from & inner } else { 0 };
+                let stop = if child == end { last & inner } else { inner };
+                if let Some((index, group)) = self.children[child].get()?.next_group(start, stop) {
+                    return Some(((child as u64) << C::REACH | index, group));
+                }
+            }
+            None
         })
     }
 
+    fn forget(&self, index: u64) {
+        if let Some(below) = self.children[child_of::<C>(index)].get() {
+            below.forget(index);
+        }
+    }
+
     fn tables(&self) -> usize {
-        1 + self.iter().filter_map(OnceSlot::get).map(C::tables).sum::<usize>()
+        1 + self.children.iter().filter_map(OnceSlot::get).map(C::tables).sum::<usize>()
     }
 }
 
@@ -155,6 +232,18 @@ impl Sparse {
     /// The group of an index, if its tables are there.
     #[inline]
     pub(crate) fn group(&self, index: u64) -> Option<&Group> {
+        // Nearly always: 512 sections are half a tebibyte of 4 KiB.
+        if index < 1 << Leaf::REACH {
+            return self.0.get()?.group(index);
+        }
+        if index < 1 << Table1::REACH {
+            return self.1.get()?.group(index);
+        }
+        self.group_far(index)
+    }
+
+    #[inline(never)]
+    fn group_far(&self, index: u64) -> Option<&Group> {
         with_root!(self, depth(index), root => root.get()?.group(index), else None)
     }
 
@@ -164,21 +253,31 @@ impl Sparse {
         with_root!(
             self,
             depth(index),
-            root => root.get_or_install(Table::make)?.group_or_make(index),
+            root => root.get_or_install(zeroed_box)?.group_or_make(index),
             else None
         )
     }
 
-    /// The first group that is there at or after the one of `from`, and the
-    /// index of its first word.
-    pub(crate) fn next_group(&self, from: u64) -> Option<(u64, &Group)> {
-        (depth(from)..DEPTHS).find_map(|deep| {
-            // The first index of this depth: what is below, a shallower root
-            // serves.
+    /// The first group from the one of `from` to that of `last` that may be in
+    /// use, and the index of its first word.
+    pub(crate) fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)> {
+        (depth(from)..=depth(last).min(DEPTHS - 1)).find_map(|deep| {
+            // The indexes of this depth: others are another root's.
             let least = if deep == 0 { 0 } else { 1 << (BITS * deep) };
             let from = from.max(least);
-            with_root!(self, deep, root => root.get()?.next_group(from), else None)
+            let last = last.min((1 << (BITS * (deep + 1))) - 1);
+            with_root!(self, deep, root => root.get()?.next_group(from, last), else None)
         })
+    }
+
+    /// Takes back that the group of an index may be in use. The caller owns all
+    /// its granules, and found it empty.
+    pub(crate) fn forget(&self, index: u64) {
+        with_root!(self, depth(index), root => {
+            if let Some(root) = root.get() {
+                root.forget(index);
+            }
+        }, else ());
     }
 
     /// Tables that are there.
@@ -229,11 +328,16 @@ mod tests {
         }
         let mut seen = Vec::new();
         let mut from = 0;
-        while let Some((first, group)) = sparse.next_group(from) {
+        while let Some((first, group)) = sparse.next_group(from, u64::MAX) {
             let used = (0..64).filter(|&at| !group[at as usize].load(Relaxed).is_empty());
             seen.extend(used.map(|at| first + at));
             from = first + 64;
         }
         assert_eq!(seen, indexes);
+        assert!(sparse.next_group(indexes[7] + 64, indexes[8].next_multiple_of(64) - 64).is_none());
+        for &index in &indexes {
+            sparse.forget(index);
+        }
+        assert!(sparse.next_group(0, u64::MAX).is_none());
     }
 }

@@ -41,7 +41,7 @@ impl<H: Home> Tree<H> {
         let mut walk = Walk { tree: self, guard: &guard, summary: Summary::default() };
         for level in SECTION_LEVEL..LEVELS {
             let mut from = 0;
-            while let Some((first, group)) = self.array(level).next_group(from) {
+            while let Some((first, group)) = self.array(level).next_group(from, u64::MAX) {
                 walk.group(group, level, Granule(first << (ORDERS_PER_LEVEL * level)))?;
                 from = first + 64;
             }

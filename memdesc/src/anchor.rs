@@ -405,6 +405,19 @@ impl<H: Home> Unit<H> {
         Self { anchor: NonNull::from(anchor) }
     }
 
+    /// The same, with memory for a cell; that is `None` when it is out.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[inline]
+    pub(crate) fn with_memory(
+        keep: &Keep<H>,
+        class: crate::slab::Class,
+    ) -> (Self, Option<NonNull<()>>) {
+        let anchor = keep.anchor();
+        let memory = crate::local::take_both(anchor, class);
+        // INVARIANT: taken just above.
+        (Self { anchor: NonNull::from(anchor) }, memory)
+    }
+
     /// Another unit of the same home: one read-modify-write.
     pub(crate) fn again(anchor: &Anchor<H>) -> Self {
         // The caller's own unit keeps the anchor meanwhile.

@@ -27,7 +27,7 @@ use crate::header::Header;
 #[cfg(all(feature = "std", not(loom)))]
 use crate::slab::Class;
 use crate::tail::Placed;
-use crate::{Descriptor, Home, OwnerId};
+use crate::{Descriptor, Home, Keep, OwnerId};
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::any::TypeId;
 use core::fmt;
@@ -248,6 +248,28 @@ pub(crate) fn make<H: Home, T: Descriptor>(
     make_with(unit, owner, body, 0, |_| {})
 }
 
+/// The same of a home that is kept, whose unit and memory come in one go.
+#[inline]
+pub(crate) fn make_of<H: Home, T: Descriptor>(
+    keep: &Keep<H>,
+    owner: OwnerId,
+    body: T,
+) -> Result<NonNull<Cell<H, T>>, Unmade<H, T>> {
+    #[cfg(all(feature = "std", not(loom)))]
+    if let info = TypeInfo::of::<T>()
+        && info.tail.is_none()
+        && let Some(class) = info.class
+    {
+        let (unit, memory) = Unit::with_memory(keep, class);
+        return match memory {
+            // SAFETY: of the type's class, and fresh.
+            Some(memory) => Ok(unsafe { write(memory, unit, owner, body) }),
+            None => Err((info.whole.size(), unit, body)),
+        };
+    }
+    make(Unit::of(keep), owner, body)
+}
+
 /// The same with items behind the body, which are the caller's to write through
 /// the pointer to the first; not called if the type has no tail.
 #[inline(always)]
@@ -258,11 +280,6 @@ pub(crate) fn make_with<H: Home, T: Descriptor>(
     len: usize,
     write_items: impl FnOnce(NonNull<()>),
 ) -> Result<NonNull<Cell<H, T>>, Unmade<H, T>> {
-    // A pointer is a pointer, whatever home it leads to.
-    const {
-        assert!(size_of::<Cell<H, T>>() == size_of::<Cell<(), T>>());
-        assert!(align_of::<Cell<H, T>>() == align_of::<Cell<(), T>>());
-    };
     let info = TypeInfo::of::<T>();
     let Some(whole) = info.layout(len) else { return Err((usize::MAX, unit, body)) };
     let Some(memory) = take_memory(info, whole) else { return Err((whole.size(), unit, body)) };
@@ -274,6 +291,27 @@ pub(crate) fn make_with<H: Home, T: Descriptor>(
         // SAFETY: within the layout, or at its end.
         write_items(unsafe { memory.byte_add(tail.items) });
     }
+    // SAFETY: taken for this layout just above.
+    Ok(unsafe { write(memory, unit, owner, body) })
+}
+
+/// Makes memory a cell, but for a tail.
+///
+/// # Safety
+///
+/// `memory` is the caller's alone, large enough and aligned for such a cell.
+#[inline(always)]
+unsafe fn write<H: Home, T: Descriptor>(
+    memory: NonNull<()>,
+    unit: Unit<H>,
+    owner: OwnerId,
+    body: T,
+) -> NonNull<Cell<H, T>> {
+    // A pointer is a pointer, whatever home it leads to.
+    const {
+        assert!(size_of::<Cell<H, T>>() == size_of::<Cell<(), T>>());
+        assert!(align_of::<Cell<H, T>>() == align_of::<Cell<(), T>>());
+    };
     let cell = memory.cast::<Cell<H, T>>();
     // The two fields each by itself: padding behind the body may be the tail's.
     // SAFETY: fresh memory that begins like a cell.
@@ -284,7 +322,7 @@ pub(crate) fn make_with<H: Home, T: Descriptor>(
     let place = unsafe { &raw mut (*cell.as_ptr()).body };
     // SAFETY: as above.
     unsafe { place.write(body) };
-    Ok(cell)
+    cell
 }
 
 /// Takes a cell apart that nobody else knows.

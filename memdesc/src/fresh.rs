@@ -29,7 +29,11 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     /// Fails only for want of memory, and hands the body back.
     #[inline]
     pub fn of(keep: &Keep<H>, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
-        Self::with_unit(Unit::of(keep), owner, body)
+        // INVARIANT: just made.
+        match cell::make_of(keep, owner, body) {
+            Ok(cell) => Ok(Self { cell }),
+            Err((bytes, _, body)) => Err((OutOfMemory { bytes }, body)),
+        }
     }
 
     /// The same, of a home of its own: one allocation more. What makes many
@@ -137,12 +141,14 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
 
     /// The word that will name the descriptor as one of this kind.
     #[doc(hidden)]
+    #[inline]
     pub fn word(&self, kind: Kind) -> Word {
         Word::of_descriptor(self.cell.as_ptr().cast(), kind)
     }
 
     /// Writes the place; to be done before the word is stored anywhere.
     #[doc(hidden)]
+    #[inline]
     pub fn set_place(&self, block: Block) {
         self.cell().head.header.set_place(Some(block));
     }
@@ -167,6 +173,7 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     /// - `kind` is the kind of `T` in the set that whoever follows the word
     ///   consults.
     #[doc(hidden)]
+    #[inline]
     pub unsafe fn into_ref(self, kind: Kind) -> Ref<H, T> {
         let word = self.word(kind);
         mem::forget(self);

@@ -33,10 +33,12 @@ mod once;
 mod order;
 mod owner;
 mod pages;
+mod prefetch;
 mod reclaim;
 mod refs;
 #[cfg(all(feature = "std", not(loom)))]
 mod slab;
+mod snapshot;
 #[doc(hidden)]
 pub mod sync;
 mod tail;
@@ -66,8 +68,11 @@ pub use once::{OnceSlot, Owns};
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
 pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox};
-pub use reclaim::{Guard, pin};
+#[doc(hidden)]
+pub use prefetch::prefetch;
+pub use reclaim::{Guard, InSignal, pin};
 pub use refs::{ErasedRef, Ref};
+pub use snapshot::{Seen, Snapshot};
 pub use tail::Tail;
 pub use word::{AtomicWord, Word, WordKind};
-pub use zeroed::{Lines, Zeroed, try_box, zeroed_array};
+pub use zeroed::{Lines, Zeroed, try_box, zeroed_array, zeroed_box};

@@ -115,16 +115,26 @@ pub(crate) unsafe fn give_cell(class: Class, cell: NonNull<()>) {
 /// Takes a unit of an anchor whose `Keep` the caller borrows.
 #[inline]
 pub(crate) fn take_unit<H: Home>(anchor: &Anchor<H>) {
-    let id = anchor.id();
-    let taken = with(|local| match local.shares.first() {
-        Some((first, share)) if *first == id => {
-            share.take();
-            true
-        }
-        _ => local.take_of_another(id),
-    });
-    if taken != Some(true) {
+    if with(|local| local.take_unit(anchor.id())) != Some(true) {
         take_slow(anchor);
+    }
+}
+
+/// Both at once: a unit as by [`take_unit`], and memory as by [`take_cell`].
+#[inline]
+pub(crate) fn take_both<H: Home>(anchor: &Anchor<H>, class: Class) -> Option<NonNull<()>> {
+    let taken =
+        with(|local| (local.take_unit(anchor.id()), local.magazines[class.index()].take(class)));
+    match taken {
+        Some((true, cell)) => cell,
+        Some((false, cell)) => {
+            take_slow(anchor);
+            cell
+        }
+        None => {
+            take_slow(anchor);
+            slab::take(class)
+        }
     }
 }
 
@@ -252,8 +262,20 @@ impl Local {
         given: None,
     };
 
-    /// Takes a unit of an anchor that is not the one used last; `false` if this
-    /// thread has no share of it.
+    /// Takes a unit of the anchor with this id; `false` if this thread has no
+    /// share of it.
+    #[inline(always)]
+    fn take_unit(&mut self, id: u64) -> bool {
+        match self.shares.first() {
+            Some((first, share)) if *first == id => {
+                share.take();
+                true
+            }
+            _ => self.take_of_another(id),
+        }
+    }
+
+    /// The same of an anchor that is not the one used last.
     #[cold]
     fn take_of_another(&mut self, id: u64) -> bool {
         let Some(at) = self.shares.iter().position(|(other, _)| *other == id) else {

@@ -45,6 +45,7 @@ impl<H: Home, T: Descriptor> Locked<'_, H, T> {
     /// - `word` names a live cell with home `H` and a body of type `T`.
     /// - Its lock is held by the caller, who gives it up here.
     #[doc(hidden)]
+    #[inline]
     pub unsafe fn adopt(word: Word) -> Self {
         // SAFETY: the lock keeps the cell, which is of these types.
         let handle = unsafe { Handle::new(word) };

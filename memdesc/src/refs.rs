@@ -36,6 +36,7 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
     /// - `word` names a live cell with home `H` and a body of type `T`.
     /// - One unit of its count belongs to the caller, who gives it up here.
     #[doc(hidden)]
+    #[inline]
     pub unsafe fn adopt(word: Word) -> Self {
         // SAFETY: the unit keeps the cell, which is of these types.
         let handle = unsafe { Handle::new(word) };

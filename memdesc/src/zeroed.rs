@@ -57,6 +57,21 @@ pub fn zeroed_array<T: Zeroed, const N: usize>() -> Option<Box<[T; N]>> {
     Some(Box::new(core::array::from_fn(|_| T::default())))
 }
 
+/// A zeroed box, or `None` when memory is out.
+///
+/// ```
+/// use potad_memdesc::{OnceSlot, zeroed_box};
+///
+/// assert_eq!(zeroed_box::<OnceSlot<u32>>().unwrap().get(), None);
+/// ```
+pub fn zeroed_box<T: Zeroed>() -> Option<Box<T>> {
+    let one = zeroed_array::<T, 1>()?;
+    // One element and its array are the same bytes.
+    let raw = Box::into_raw(one).cast::<T>();
+    // SAFETY: a box of an array of one has the layout of a box of the one.
+    Some(unsafe { Box::from_raw(raw) })
+}
+
 /// A box, or `None` when memory is out.
 ///
 /// ```
@@ -115,10 +130,6 @@ unsafe impl<T: Zeroed, const N: usize> Zeroed for Lines<T, N> {}
 impl<T: Zeroed, const N: usize> Lines<T, N> {
     /// A zeroed one, or `None` when memory is out.
     pub fn zeroed() -> Option<Box<Self>> {
-        let one = zeroed_array::<Self, 1>()?;
-        // One element and its array are the same bytes.
-        let raw = Box::into_raw(one).cast::<Self>();
-        // SAFETY: a box of an array of one has the layout of a box of the one.
-        Some(unsafe { Box::from_raw(raw) })
+        zeroed_box()
     }
 }

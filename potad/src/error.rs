@@ -91,6 +91,12 @@ pub enum Error {
     /// Memory for the allocator's own tables is out.
     #[error("memory for the allocator's tables is out")]
     OutOfMemory,
+    /// A queue of no events.
+    #[error("a queue with room for {asked} events holds none")]
+    NoCapacity {
+        /// What was asked.
+        asked: usize,
+    },
     /// An empty span.
     #[error("the span {first:#x}..{end:#x} is empty")]
     EmptySpan {

@@ -81,8 +81,8 @@ impl State {
         Ok(garbage)
     }
 
-    /// The short cut follows: frees come in streams more often than not, and
-    /// where they come from everywhere it was of no use anyway.
+    /// Where no short cut leads yet: the next that dies in the section has one.
+    #[cold]
     #[inline(never)]
     fn retract_far(&self, slot: &Slot, dead: Dead<Home>) -> Result<(Block, Garbage), LookupError> {
         if let Some(block) = dead.block() {
@@ -111,10 +111,10 @@ impl State {
         fresh: &mut Option<Fresh<Home, T>>,
     ) -> Option<Ref<T>> {
         let _inside = slot.enter()?;
-        let Some(code) = slot.take_at_hand(&self.stock, order) else {
-            return self.take_typed_slow(slot, order, fresh);
+        let block = match slot.take_at_hand(&self.stock, order) {
+            Some(code) => code.block(),
+            None => self.take_slow(slot, order).ok()??,
         };
-        let block = code.block();
         match self.tree.publish_near(&slot.leaf, block, fresh.take()?) {
             Ok(published) => Some(published),
             Err(far) => {
@@ -122,19 +122,6 @@ impl State {
                 self.publish_far_typed(slot, block, fresh)
             }
         }
-    }
-
-    /// The same where a word has to be found first.
-    #[cfg(all(feature = "std", not(loom)))]
-    #[inline(never)]
-    fn take_typed_slow<T: Descriptor>(
-        &self,
-        slot: &Slot,
-        order: Order,
-        fresh: &mut Option<Fresh<Home, T>>,
-    ) -> Option<Ref<T>> {
-        let block = self.take_slow(slot, order).ok()??;
-        self.publish_far_typed(slot, block, fresh)
     }
 
     /// Publishes the long way; what cannot be published goes back.

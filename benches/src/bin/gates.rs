@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Arguments {
-    /// Three rounds instead of nine.
+    /// Three rounds instead of nine, without the rows of 10^7 ranges.
     #[arg(long)]
     quick: bool,
     /// Writes the figures to a file.

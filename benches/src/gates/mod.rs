@@ -32,6 +32,7 @@ mod reporting;
 mod rows;
 mod samples;
 mod session;
+mod sizes;
 mod table;
 #[cfg(test)]
 mod tests;

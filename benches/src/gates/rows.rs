@@ -9,6 +9,7 @@ use super::describe;
 use super::group::Group;
 use super::lookup;
 use super::reporting;
+use super::sizes;
 use super::typed;
 
 /// What a figure is in.
@@ -110,6 +111,8 @@ pub struct Row {
     pub bound: Bound,
     /// Exact, by counting.
     pub counted: bool,
+    /// Takes long to set up: left out of a quick run.
+    pub long: bool,
     /// Where the figure comes from.
     pub source: Source,
     /// Warm-up, arena, flavour, what is pre-faulted.
@@ -119,7 +122,7 @@ pub struct Row {
 impl Row {
     const fn new(name: &'static str, gate: f64, unit: Unit) -> Self {
         let (bound, source) = (Bound::AtMost, Source::NotYet);
-        Self { name, gate, unit, bound, counted: false, source, setup: "" }
+        Self { name, gate, unit, bound, counted: false, long: false, source, setup: "" }
     }
 
     const fn of(mut self, flavour: Flavour, group: Group, index: usize) -> Self {
@@ -140,6 +143,11 @@ impl Row {
     const fn counting(mut self, what: Counted) -> Self {
         self.source = Source::Counted(what);
         self.counted()
+    }
+
+    const fn long(mut self) -> Self {
+        self.long = true;
+        self
     }
 
     const fn at_least(mut self) -> Self {
@@ -171,7 +179,7 @@ const PEERS: &str = if cfg!(feature = "peers") {
 
 /// Returns every row, in the order of the design.
 pub fn rows() -> Vec<Row> {
-    [COUNTED, ALLOCATOR, DESCRIPTORS, LOOKUP, REPORTING].concat()
+    [COUNTED, ALLOCATOR, DESCRIPTORS, LOOKUP, SIZES, REPORTING].concat()
 }
 
 const COUNTED: &[Row] = &[
@@ -288,7 +296,7 @@ const DESCRIPTORS: &[Row] = &[
         .setup(TYPED),
     Row::new("typed pair, 64-byte descriptor: every free remote", 6.5, Unit::R)
         .own(typed::remote)
-        .setup("as the others; two threads swap batches of 256 and free them"),
+        .setup("as the others; two threads swap batches of 256, 8 under way, and free them"),
     Row::new("peek through a zone, outer pin", 0.8, Unit::R).own(typed::peek_pinned).setup(READ),
     Row::new("peek through a zone, own pin", 1.7, Unit::R).own(typed::peek_unpinned).setup(READ),
     Row::new("get and put through a zone", 2.5, Unit::R).own(typed::get_put).setup(READ),
@@ -338,6 +346,48 @@ const LOOKUP: &[Row] = &[
     Row::new("reader beside a writer that never pauses, to quiet", 2.0, Unit::Times)
         .own(lookup::beside_writer)
         .setup("clustered ranges, single independent; the writer removes and inserts at random"),
+];
+
+const SIZED: &str = "built at once, huge pages for both, dependent but for iter; gates of our own";
+
+const SIZES: &[Row] = &[
+    Row::new("find, 10^4 clustered ranges, to a static SIMD tree", 0.8, Unit::Times)
+        .own(sizes::find::<10_000, false>)
+        .setup(SIZED),
+    Row::new("find, 10^4 scattered ranges, to a static SIMD tree", 0.8, Unit::Times)
+        .own(sizes::find::<10_000, true>)
+        .setup(SIZED),
+    Row::new("bytes per range, 10^4, clustered", 20.0, Unit::Bytes)
+        .own(sizes::bytes::<10_000, false>)
+        .setup(SIZED),
+    Row::new("bytes per range, 10^4, scattered", 28.0, Unit::Bytes)
+        .own(sizes::bytes::<10_000, true>)
+        .setup(SIZED),
+    Row::new("find, 10^7 clustered ranges, to a static SIMD tree", 0.8, Unit::Times)
+        .long()
+        .own(sizes::find::<10_000_000, false>)
+        .setup(SIZED),
+    Row::new("find, 10^7 scattered ranges, to a static SIMD tree", 0.8, Unit::Times)
+        .long()
+        .own(sizes::find::<10_000_000, true>)
+        .setup(SIZED),
+    Row::new("bytes per range, 10^7, clustered", 20.0, Unit::Bytes)
+        .long()
+        .own(sizes::bytes::<10_000_000, false>)
+        .setup(SIZED),
+    Row::new("bytes per range, 10^7, scattered", 28.0, Unit::Bytes)
+        .long()
+        .own(sizes::bytes::<10_000_000, true>)
+        .setup(SIZED),
+    Row::new("find, 10^6 clustered ranges, to a static SIMD tree", 0.8, Unit::Times)
+        .own(sizes::find::<1_000_000, false>)
+        .setup(SIZED),
+    Row::new("next, 10^6 clustered ranges, to find", 2.0, Unit::Times)
+        .own(sizes::next::<1_000_000>)
+        .setup(SIZED),
+    Row::new("iter, 10^6 clustered ranges, a step, to find", 1.0, Unit::Times)
+        .own(sizes::iter::<1_000_000>)
+        .setup(SIZED),
 ];
 
 const ALONE: &str =

@@ -17,4 +17,4 @@ mod workload;
 
 pub use flat::Flat;
 pub use tree::{StaticTree, widest};
-pub use workload::{RANGES, Workload, clustered, scattered};
+pub use workload::{RANGES, Workload, clustered, clustered_of, scattered, scattered_of};

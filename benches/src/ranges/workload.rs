@@ -37,10 +37,10 @@ fn block(base: u64, order: u32) -> Addresses {
 }
 
 impl Workload {
-    fn new(mut ranges: Vec<Addresses>, random: &mut Random) -> Self {
+    fn new(mut ranges: Vec<Addresses>, count: usize, random: &mut Random) -> Self {
         random.shuffle(&mut ranges);
-        ranges.truncate(RANGES);
-        let queries = (0..RANGES).map(|_| {
+        ranges.truncate(count);
+        let queries = (0..count).map(|_| {
             let range = ranges[random.below(ranges.len() as u64) as usize];
             range.first() + random.below(range.last() - range.first() + 1)
         });
@@ -62,12 +62,17 @@ impl Workload {
 
 /// Blocks packed into 64 zones at random places, a third left out.
 pub fn clustered() -> Workload {
+    clustered_of(RANGES)
+}
+
+/// So many of them.
+pub fn clustered_of(count: usize) -> Workload {
     let mut random = Random::new(48);
     // Each zone within its own part of the space, so that they do not meet.
     let part = 1u64 << (SPACE - ZONES.ilog2());
-    let mut ranges = Vec::with_capacity(RANGES + 64);
+    let mut ranges = Vec::with_capacity(count + 64);
     for zone in 0..ZONES {
-        let per_zone = RANGES / ZONES as usize + 1;
+        let per_zone = count / ZONES as usize + 1;
         let mut at = zone * part + (random.below(part / 4) & !0x3_ffff);
         let mut made = 0;
         let largest = (zone as usize) < LARGEST;
@@ -82,13 +87,18 @@ pub fn clustered() -> Workload {
         }
         assert!(at < (zone + 1) * part, "a zone fits its part");
     }
-    Workload::new(ranges, &mut random)
+    Workload::new(ranges, count, &mut random)
 }
 
 /// The same sizes at random places of the whole space.
 pub fn scattered() -> Workload {
+    scattered_of(RANGES)
+}
+
+/// So many of them.
+pub fn scattered_of(count: usize) -> Workload {
     let mut random = Random::new(36);
-    let mut ranges: Vec<Addresses> = (0..RANGES + RANGES / 8)
+    let mut ranges: Vec<Addresses> = (0..count + count / 8)
         .map(|_| {
             let order = order(&mut random);
             block((random.next_u64() >> (64 - SPACE)) & !((1 << order) - 1), order)
@@ -102,7 +112,7 @@ pub fn scattered() -> Workload {
         end = if is_free { Some(range.last()) } else { end };
         is_free
     });
-    Workload::new(ranges, &mut random)
+    Workload::new(ranges, count, &mut random)
 }
 
 #[cfg(test)]

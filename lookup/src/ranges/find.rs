@@ -13,12 +13,11 @@ use super::bits::slot_mask;
 use super::node::{Hit, Item, Step, View};
 use super::word::Word;
 use super::{Addresses, Ranges, Value};
-use crate::prefetch::prefetch;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
-use memdesc::Guard;
+use memdesc::{Guard, prefetch};
 
 /// A value and the addresses that it was found for.
 pub struct Found<'a, V: Value> {
@@ -42,11 +41,12 @@ impl<V: Value> Found<'_, V> {
         Self { range: Where::Met(hit), ..found }
     }
 
-    /// The item was reached from the root under the guard of the lifetime.
+    /// The item was reached from the root under the guard of the lifetime, or
+    /// inside the signal gate.
     #[inline]
     pub(super) fn of(item: Item) -> Self {
         // SAFETY: made by this map of a `V`; never dropped, and its unit is
-        // given up only after the guard is gone.
+        // given up only after the guard is gone (or the gate left).
         let value = unsafe { V::from_raw(item.word.raw()) };
         Self { range: Where::Known(item.at), value: ManuallyDrop::new(value), lent: PhantomData }
     }
@@ -151,7 +151,7 @@ fn descend_counting(root: View<'_>, at: u64) -> Option<Hit> {
 }
 
 #[inline(always)]
-fn descend_from(root: View<'_>, at: u64) -> Option<Hit> {
+pub(super) fn descend_from(root: View<'_>, at: u64) -> Option<Hit> {
     if at & !slot_mask(root.level + 1) != 0 {
         return None;
     }

@@ -65,6 +65,7 @@ mod find;
 mod map;
 mod node;
 mod retire;
+mod signal;
 mod slab;
 mod validate;
 mod value;

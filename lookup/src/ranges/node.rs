@@ -95,8 +95,9 @@ impl Hit {
 /// # Invariants
 ///
 /// The node is initialised and not given back before `'a` ends: `'a` lies in a
-/// guard that was pinned before the node was reached from the root, or in the
-/// time for which the writer's lock is held, or nobody else knows the map.
+/// guard that was pinned before the node was reached from the root, or inside
+/// the signal gate that was entered before, or in the time for which the
+/// writer's lock is held, or nobody else knows the map.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     at: NonNull<Head>,

@@ -3,7 +3,8 @@
 //! # What always holds
 //!
 //! A function given to [`Guard::defer`] runs after every guard that was live
-//! at that moment has been dropped. Nothing more is promised: it may run late,
+//! at that moment has been dropped, and every signal handler that was in a
+//! look-up has left it (see `gate`). Nothing more is promised: it may run late,
 //! in any thread, or never if a guard is never dropped.
 //!
 //! # Back ends
@@ -33,6 +34,10 @@ mod epoch;
 #[cfg(not(all(loom, not(crossbeam_loom))))]
 use epoch as back;
 
+mod gate;
+
+pub use gate::InSignal;
+
 use core::fmt;
 
 /// Keeps what is reachable now readable, until it is dropped.
@@ -53,10 +58,12 @@ pub fn pin() -> Guard {
 }
 
 impl Guard {
-    /// Runs `f` once every guard that is live now, this one too, is gone.
+    /// Runs `f` once every guard that is live now, this one too, is gone, and
+    /// every signal handler has left that may be looking.
     #[inline]
     pub fn defer(&self, f: impl FnOnce() + Send + 'static) {
-        self.0.defer(f);
+        // As large as `f` itself: what fits the epoch's own record still does.
+        self.0.defer(move || gate::run_when_left(f));
     }
 
     /// Hands over what this thread retired and deferred, and collects some of
@@ -70,6 +77,7 @@ impl Guard {
     /// Hands over what was deferred, and collects some of what is due.
     pub(crate) fn hand_over(&self) {
         self.0.flush();
+        gate::look_again();
     }
 
     /// Unpins now, for the twin of a model that forgets its pin.

@@ -31,8 +31,8 @@ pub mod atomic {
     };
 }
 
-/// Atomics on lines that one thread writes and others hardly ever read: the
-/// same types, but never counted.
+/// Atomics on lines that one thread writes and others hardly ever read, or that
+/// signal handlers write (counting allocates): the same types, but never counted.
 pub mod own {
     #[cfg(not(loom))]
     pub use core::sync::atomic::AtomicU64;

@@ -6,7 +6,6 @@ mod code;
 mod gate;
 mod give;
 mod held;
-mod outbox;
 mod place;
 mod slot;
 mod take;

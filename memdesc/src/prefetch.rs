@@ -1,8 +1,9 @@
 //! Asking for memory before it is needed.
 
 /// Asks for the line of an address, which need not be anything's.
+#[doc(hidden)]
 #[inline(always)]
-pub(crate) fn prefetch<T>(at: *const T) {
+pub fn prefetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
