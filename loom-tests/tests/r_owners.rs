@@ -31,6 +31,8 @@ fn r14_unregister_against_call() {
             let failed = FailedBlock {
                 resource: 0,
                 granules: Granules::new(Granule(0), Granule(0)).unwrap(),
+                first_unit: 0,
+                last_unit: 4095,
                 block: None,
                 kind: FailureKind::Injected,
                 name: "raw",

@@ -8,6 +8,14 @@ use crate::{Dead, Kinds, Tail};
 
 /// A type that can describe a block. Any size; readers share it, so what
 /// changes inside is atomic or behind the user's own lock.
+///
+/// Its header and the alignment of 64 that words ask for are put around it: a
+/// type brings neither, so one that is under-aligned does not compile.
+///
+/// ```compile_fail,E0624
+/// struct Mine(potad_memdesc::Header);
+/// let mine = Mine(potad_memdesc::Header::new(potad_memdesc::OwnerId(1)));
+/// ```
 pub trait Descriptor: Send + Sync + 'static {
     /// A short name for reports.
     const NAME: &'static str;

@@ -45,7 +45,7 @@ impl fmt::Debug for OwnerId {
 }
 
 /// How a failure came to light.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureKind {
     /// Somebody read bad memory.
     Consumed,
@@ -53,6 +53,9 @@ pub enum FailureKind {
     Found,
     /// Many corrected errors say that it will fail.
     Predicted,
+    /// The hardware put it right: the memory is sound, and its errors are
+    /// counted.
+    Corrected,
     /// A test says so.
     Injected,
 }
@@ -77,6 +80,10 @@ pub struct FailedBlock {
     pub resource: u32,
     /// The granules that failed.
     pub granules: Granules,
+    /// The first unit that failed, in the resource's units.
+    pub first_unit: u64,
+    /// The last one: a line of 64, or all of the granules.
+    pub last_unit: u64,
     /// The block they lie in, if one is known.
     pub block: Option<Block>,
     /// How it came to light.
@@ -95,6 +102,9 @@ pub trait Owner: Send + Sync {
 }
 
 const CLOSED: u64 = 1 << 63;
+
+/// Threads that an owner may be called by at once without any allocation.
+const CALLERS: usize = 8;
 
 struct Entry {
     owner: Arc<dyn Owner>,
@@ -122,6 +132,8 @@ struct Entry {
 /// let failed = FailedBlock {
 ///     resource: 0,
 ///     granules: Granules::new(Granule(4), Granule(4)).unwrap(),
+///     first_unit: 0x4040,
+///     last_unit: 0x407f,
 ///     block: None,
 ///     kind: FailureKind::Injected,
 ///     name: "raw",
@@ -153,7 +165,11 @@ impl Owners {
         let mut table = self.table.lock();
         let id = u16::try_from(table.next).map_err(|_| OwnerError::Exhausted)?;
         table.next += 1;
-        let entry = Entry { owner, state: AtomicU64::new(0), inside: Mutex::new(Vec::new()) };
+        let entry = Entry {
+            owner,
+            state: AtomicU64::new(0),
+            inside: Mutex::new(Vec::with_capacity(CALLERS)),
+        };
         table.entries.insert(id, Arc::new(entry));
         Ok(OwnerId(id))
     }

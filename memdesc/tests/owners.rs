@@ -17,6 +17,8 @@ fn failed() -> FailedBlock {
     FailedBlock {
         resource: 0,
         granules: Granules::new(Granule(1), Granule(1)).unwrap(),
+        first_unit: 0,
+        last_unit: 4095,
         block: None,
         kind: FailureKind::Injected,
         name: "raw",

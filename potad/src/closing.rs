@@ -41,6 +41,7 @@
 use crate::error::OutOfMemory;
 use crate::forest::{AlreadyFree, Forest, Stretch, Taken};
 use crate::hand::Closed;
+use crate::reserve::Reserve;
 use crate::stock::Stock;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::sync::{Arc, Mutex};
@@ -197,18 +198,16 @@ impl Closing {
         self.hull[1].store(last.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Takes a single granule out of what is claimed; `false` if it is not
-    /// here.
-    pub(crate) fn carve(&self, at: Granule) -> bool {
+    /// Takes a single granule out of what is claimed, or as small a block around
+    /// it as what is put by allows; `None` if it is not here.
+    pub(crate) fn carve(&self, at: Granule, reserve: &mut Reserve) -> Option<Block> {
         let one = Block::containing(at, Order::ZERO);
         let removals = self.removals.lock();
-        removals.iter().any(|removing| {
-            let carved = matches!(removing.claimed.take_exact(one), Ok(Taken::Block(_)));
-            if carved {
-                // Relaxed: as in `put`.
-                removing.granules.fetch_sub(1, Ordering::Relaxed);
-            }
-            carved
+        removals.iter().find_map(|removing| {
+            let carved = removing.claimed.carve(one, reserve)?;
+            // Relaxed: as in `put`.
+            removing.granules.fetch_sub(carved.order().granules(), Ordering::Relaxed);
+            Some(carved)
         })
     }
 

@@ -250,6 +250,40 @@ pub enum Error {
     /// An owner was refused.
     #[error("the owner was refused: {0}")]
     Owner(memdesc::OwnerError),
+    /// Only what was injected is ever unpoisoned.
+    #[error("the units {first:#x}..={last:#x} failed in earnest")]
+    NotInjected {
+        /// First unit of the failed range.
+        first: u64,
+        /// Last unit of it.
+        last: u64,
+    },
+    /// A poisoned range to be taken over is not made of the resource's lines.
+    #[error("the poisoned units {first:#x}..={last:#x} are not made of lines of {line}")]
+    MisalignedPoison {
+        /// First unit.
+        first: u64,
+        /// Last unit.
+        last: u64,
+        /// Units per line.
+        line: u64,
+    },
+    /// A span shares units with a range that an owner has claimed.
+    #[error(
+        "the span {first:#x}..={last:#x} overlaps {with_first:#x}..={with_last:#x}, claimed as {name}"
+    )]
+    Claimed {
+        /// First unit of what was asked.
+        first: u64,
+        /// Last unit of what was asked.
+        last: u64,
+        /// First unit of what is claimed.
+        with_first: u64,
+        /// Last unit of what is claimed.
+        with_last: u64,
+        /// What it was claimed as.
+        name: &'static str,
+    },
     /// A report granule is between one granule and the largest block.
     #[error("a report granule of order {order} does not fit orders 0 to {largest}")]
     NoReportGranule {

@@ -3,37 +3,53 @@
 //!
 //! # How
 //!
-//! The granule enters the poison set first, so that from then on whoever gives
-//! it back keeps it out. Then, with every hand closed, it is one of these, and
-//! stays so until the hands are opened:
+//! The granule is noted first, so that from then on whoever gives it back keeps
+//! it out; one that was noted before is answered with that. Then it is looked
+//! for, at first while everybody runs:
+//!
+//! | where it is | what is done | the proof |
+//! |---|---|---|
+//! | free in the forest | carved out of its block | quarantined: its bit is ours |
+//! | a live immediate word | the word is marked, its owner is told | who clears the word sees the mark, or the mark fails |
+//! | a live descriptor | referenced, locked, re-checked, marked; its owner is told | the reference keeps it until its owner was told |
+//!
+//! and if it is none of these, with every hand closed, once more and
 //!
 //! | where it is | what is done | the proof |
 //! |---|---|---|
 //! | free in a hand | the bit is taken out of the mask | quarantined |
-//! | free in the forest | carved out of its block | quarantined |
 //! | claimed by a removal | carved out of what is claimed | quarantined |
-//! | a live immediate word | the word is marked, its owner is told | marked |
-//! | a live descriptor | referenced; later locked, re-checked, marked; its owner is told | marked |
 //! | a descriptor that is being torn down | wait, and look again | |
-//! | no word at all | a bare block: the resource's own owner is told | in the set |
+//! | no word at all | a bare block: the resource's own owner is told | whoever frees it does so in a later bracket, and looks |
 //!
 //! A block that was being allocated or freed is in none of these states while
-//! the hands are closed, so the call ends only on a proof.
+//! the hands are closed, so the call ends only on a proof; or, if a teardown
+//! takes longer than anybody should wait, with *delayed*, and the granule is
+//! looked for again by the next report of it and by
+//! [`Zone::retry_failures`].
 //!
 //! # Cost
 //!
-//! One rendezvous per granule, and a look at one word.
+//! A report of what is known: two searches in sorted tables under a lock. Else a
+//! look at the forest and at one word, and for bare blocks and for what hands
+//! hold one rendezvous per granule. Nothing is allocated before the owner is
+//! called, but by a thread's first pin or first wait for a lock, and where 256
+//! failures came with no moment to put memory by.
 
 use crate::error::Error;
-use crate::forest::Taken;
-use crate::poison::Poisoned;
+use crate::poison::{Noted, Poisoned};
+use crate::resource::Span;
 use crate::state::State;
 use crate::{Potad, Zone};
-use alloc::collections::BTreeMap;
-use memdesc::sync::{Mutex, thread};
+use memdesc::sync::thread;
 use memdesc::{
-    Block, ErasedRef, FailedBlock, FailureKind, Found, Granule, Order, Outcome, OwnerId, Subtype,
+    Block, ErasedRef, FailedBlock, FailureKind, Found, Granule, Guard, Immediate, Order, Outcome,
+    OwnerId, Subtype,
 };
+
+/// Looks at a descriptor that somebody tears down before the granule is left for
+/// later. A second or so.
+const PATIENCE: u32 = 1 << 16;
 
 /// What became of a reported failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,53 +62,30 @@ pub struct FailureReport {
     pub quarantined: u64,
     /// Of those, the ones whose owner was told: out of circulation when freed.
     pub notified: u64,
+    /// Of those, the ones that were in the hands of a teardown all the time:
+    /// looked for again later.
+    pub delayed: u64,
+    /// Units that had not failed before: whole lines.
+    pub units: u64,
+    /// Corrected errors of the granule that had most of them.
+    pub corrected: u64,
     /// The least fortunate of the owners' outcomes; `Recovered` if nobody used
     /// the memory.
     pub outcome: Outcome,
 }
 
-/// How often owners came to which end, as the kernel counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutcomeCounts {
-    /// Nothing uses the memory any more.
-    pub recovered: u64,
-    /// It will be dealt with later.
-    pub delayed: u64,
-    /// Nothing was done.
-    pub ignored: u64,
-    /// Dealing with it failed.
-    pub failed: u64,
-}
-
-impl OutcomeCounts {
-    /// The sum of the four.
-    pub fn total(&self) -> u64 {
-        self.recovered + self.delayed + self.ignored + self.failed
-    }
-
-    fn add(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Recovered => self.recovered += 1,
-            Outcome::Delayed => self.delayed += 1,
-            Outcome::Ignored => self.ignored += 1,
-            Outcome::Failed => self.failed += 1,
+impl Default for FailureReport {
+    fn default() -> Self {
+        Self {
+            granules: 0,
+            first: 0,
+            quarantined: 0,
+            notified: 0,
+            delayed: 0,
+            units: 0,
+            corrected: 0,
+            outcome: Outcome::Recovered,
         }
-    }
-}
-
-/// The counts of a zone, by what lived there.
-#[derive(Debug, Default)]
-pub(crate) struct FailureCounts {
-    by_name: Mutex<BTreeMap<&'static str, OutcomeCounts>>,
-}
-
-impl FailureCounts {
-    fn add(&self, name: &'static str, outcome: Outcome) {
-        self.by_name.lock().entry(name).or_default().add(outcome);
-    }
-
-    pub(crate) fn all(&self) -> BTreeMap<&'static str, OutcomeCounts> {
-        self.by_name.lock().clone()
     }
 }
 
@@ -109,11 +102,14 @@ enum Where {
 impl Potad {
     /// Memory failed at `address` of space 0, in the `1 << lsb` units around
     /// it. Returns once every granule concerned is proved to be out of
-    /// circulation, or marked and known to its owner.
+    /// circulation, or marked and known to its owner. What no resource has may be
+    /// a [claimed range](Potad::claim_range): then its owner is told.
     ///
-    /// Must not be called with a descriptor of the block locked, which it
-    /// locks itself. Fails with [`Error::Outside`] if no resource has the
-    /// address.
+    /// Owners are told in this thread, with no lock of these crates held. Must
+    /// not be called with a descriptor of the block locked, which it locks
+    /// itself. Fails with [`Error::Outside`] if nothing has the address, and with
+    /// [`Error::OutOfMemory`] if so many failures came that they cannot be noted:
+    /// ask again.
     ///
     /// ```
     /// use potad::{Potad, Resource, memdesc::FailureKind};
@@ -121,8 +117,10 @@ impl Potad {
     /// let potad = Potad::new();
     /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
     /// let report = potad.report_failure(0x12_3456, 6, FailureKind::Injected)?;
-    /// assert_eq!((report.first, report.quarantined), (1, 1));
-    /// assert_eq!(ram.stats().quarantined, 1);
+    /// assert_eq!((report.first, report.quarantined, report.units), (1, 1, 64));
+    /// let again = potad.report_failure(0x12_3000, 12, FailureKind::Injected)?;
+    /// assert_eq!((again.first, again.units), (0, 4096 - 64));
+    /// assert_eq!((ram.stats().quarantined, ram.poison().lines()), (1, 64));
     /// # Ok::<(), potad::Error>(())
     /// ```
     pub fn report_failure(
@@ -131,13 +129,18 @@ impl Potad {
         lsb: u32,
         kind: FailureKind,
     ) -> Result<FailureReport, Error> {
-        let zone = self.zone_at(0, address).ok_or(Error::Outside { address })?;
-        zone.report_failure(address, lsb, kind)
+        if let Some(zone) = self.zone_at(0, address) {
+            return zone.report_failure(address, lsb, kind);
+        }
+        self.fail_claimed(address, lsb, kind).ok_or(Error::Outside { address })?
     }
 }
 
 impl Zone {
     /// As [`Potad::report_failure`], in this resource's own units.
+    ///
+    /// A [`Corrected`](FailureKind::Corrected) error is counted, and poisons
+    /// nothing: see [`predicted`](Self::predicted).
     pub fn report_failure(
         &self,
         address: u64,
@@ -147,45 +150,122 @@ impl Zone {
         let state = self.state();
         state.granule_at(address)?;
         let around = 1u64.checked_shl(lsb).map_or(u64::MAX, |size| size - 1);
-        let (low, high) = (address & !around, address | around);
-        let mut report = FailureReport {
-            granules: 0,
-            first: 0,
-            quarantined: 0,
-            notified: 0,
-            outcome: Outcome::Recovered,
-        };
-        for span in self.spans() {
-            let (from, to) = (span.first.max(low), span.last.min(high));
-            if from > to {
-                continue;
-            }
-            let (first, last) = (state.granule_at(from)?, state.granule_at(to)?);
-            for at in first.0..=last.0 {
-                state.fail_granule(Granule(at), kind, &mut report);
-            }
+        let units = Span { first: address & !around, last: address | around };
+        let mut report = FailureReport::default();
+        let done = state.fail_units(units, kind, &mut report);
+        state.failures.reported(kind, &report);
+        state.mend();
+        done.map(|()| report)
+    }
+
+    /// Looks again for the granules whose report was
+    /// [delayed](FailureReport::delayed), and tells their owners; returns what
+    /// became of them. Not done by allocations, which cannot know what locks
+    /// their callers hold.
+    ///
+    /// ```
+    /// # use potad::{FailureReport, Potad, Resource};
+    /// # let potad = Potad::new();
+    /// # let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+    /// assert_eq!(ram.retry_failures(), FailureReport::default(), "nothing is left to do");
+    /// # Ok::<(), potad::Error>(())
+    /// ```
+    pub fn retry_failures(&self) -> FailureReport {
+        let state = self.state();
+        let mut report = FailureReport::default();
+        for at in state.stock.poison.delayed() {
+            report.granules += 1;
+            let all = state.units_of(at);
+            let failed = state.stock.poison.lines().first_in(all);
+            let kind = failed.map_or(FailureKind::Found, |failed| failed.kind);
+            state.find_and_tell(at, failed.map_or(all, |failed| failed.span), kind, &mut report);
         }
-        Ok(report)
+        state.mend();
+        report
     }
 }
 
 impl State {
-    fn fail_granule(&self, at: Granule, kind: FailureKind, report: &mut FailureReport) {
-        report.granules += 1;
-        // Out of memory for the tables that a carve needs, a free granule stays
-        // where it is: pending, and kept once it has been handed out and is
-        // given back with its neighbours' words present.
-        let _carvable = self.ensure_carve(at);
-        if !self.stock.poison.insert(at) {
-            return;
+    /// Fails what the zone has of some units.
+    pub(crate) fn fail_units(
+        &self,
+        units: Span,
+        kind: FailureKind,
+        report: &mut FailureReport,
+    ) -> Result<(), Error> {
+        let mut from = Some(units.first);
+        while let Some(first) = from {
+            let Some(part) = self.spanned(Span { first, last: units.last }) else { break };
+            let (low, high) = (self.granule_at(part.first)?, self.granule_at(part.last)?);
+            for at in (low.0..=high.0).map(Granule) {
+                let Span { first, last } = self.units_of(at);
+                let span = Span { first: first.max(part.first), last: last.min(part.last) };
+                self.fail_granule(at, span, kind, report)?;
+            }
+            from = part.last.checked_add(1).filter(|&first| first <= units.last);
         }
-        report.first += 1;
+        Ok(())
+    }
+
+    /// The first part of some units that a span has.
+    pub(crate) fn spanned(&self, units: Span) -> Option<Span> {
+        let spans = self.spans.lock();
+        spans.iter().find_map(|span| {
+            let first = units.first.max(self.units.unit(span.first()));
+            let last = units.last.min(self.units.last_unit(span.last()));
+            (first <= last).then_some(Span { first, last })
+        })
+    }
+
+    /// The units of a granule.
+    pub(crate) fn units_of(&self, at: Granule) -> Span {
+        Span { first: self.units.unit(at), last: self.units.last_unit(at) }
+    }
+
+    /// Fails units of one granule.
+    pub(crate) fn fail_granule(
+        &self,
+        at: Granule,
+        units: Span,
+        kind: FailureKind,
+        report: &mut FailureReport,
+    ) -> Result<(), Error> {
+        if kind == FailureKind::Corrected {
+            let count = self.stock.poison.correct(at)?;
+            report.granules += 1;
+            report.corrected = report.corrected.max(u64::from(count));
+            self.due();
+            return Ok(());
+        }
+        let Noted { look, first, units: new } = self.stock.poison.note(at, units, kind)?;
+        report.granules += 1;
+        report.units += new;
+        if new != 0 {
+            self.due();
+        }
+        if look {
+            report.first += u64::from(first);
+            self.find_and_tell(at, units, kind, report);
+        }
+        Ok(())
+    }
+
+    /// Looks for a granule that is on record until it is proved to be known, or
+    /// out of circulation.
+    fn find_and_tell(
+        &self,
+        at: Granule,
+        units: Span,
+        kind: FailureKind,
+        report: &mut FailureReport,
+    ) {
+        let mut patience = PATIENCE;
         let (owner, block, name) = loop {
             match self.locate(at) {
                 Where::Quarantined => {
+                    self.stock.poison.set_delayed(at, false);
                     report.quarantined += 1;
-                    self.failures.add("free", Outcome::Recovered);
-                    return;
+                    return self.failures.end("free", kind, Outcome::Recovered);
                 }
                 Where::Word(owner, block, name) => break (owner, block, name),
                 Where::Typed(found) => {
@@ -198,12 +278,26 @@ impl State {
                     }
                 }
                 // Its owner is inside the put that frees it.
-                Where::Dying => thread::yield_now(),
+                Where::Dying if patience > 0 => {
+                    patience -= 1;
+                    thread::yield_now();
+                }
+                Where::Dying => {
+                    self.stock.poison.set_delayed(at, true);
+                    report.delayed += 1;
+                    report.outcome = worse(report.outcome, Outcome::Delayed);
+                    return;
+                }
             }
         };
+        self.stock.poison.set_delayed(at, false);
+        let granules = Block::containing(at, Order::ZERO).granules();
+        let Span { first: first_unit, last: last_unit } = units;
         let failed = FailedBlock {
             resource: self.id,
-            granules: Block::containing(at, Order::ZERO).granules(),
+            granules,
+            first_unit,
+            last_unit,
             block,
             kind,
             name,
@@ -211,7 +305,7 @@ impl State {
         };
         report.notified += 1;
         let outcome = self.tell(owner, &failed);
-        self.failures.add(name, outcome);
+        self.failures.end(name, kind, outcome);
         report.outcome = worse(report.outcome, outcome);
     }
 
@@ -226,24 +320,54 @@ impl State {
         own.and_then(|own| self.owners.call(own, failed)).unwrap_or(Outcome::Ignored)
     }
 
-    /// Where a granule of the set is, while every hand is closed; a free one is
-    /// taken out of circulation.
+    /// Where a granule on record is; a free one is taken out of circulation.
     fn locate(&self, at: Granule) -> Where {
-        // Before the gate: a pin may run the drops of what was retired.
+        // Before bracket and gate: a pin may run the drops of what was retired.
         let guard = memdesc::pin();
+        self.locate_open(at, &guard).unwrap_or_else(|| self.locate_closed(at, &guard))
+    }
+
+    /// The same while everybody runs; `None` where that is no proof.
+    fn locate_open(&self, at: Granule, guard: &Guard) -> Option<Where> {
+        if self.is_kept(at) || self.carve_open(at) {
+            return Some(Where::Quarantined);
+        }
+        match self.tree.find(at, guard)? {
+            // Whoever frees the block clears its word first, and then looks
+            // whether to keep it: so after our mark it sees our note.
+            Found::Immediate(..) => self.tree.poison_immediate(at).map(|word| marked(at, word)),
+            Found::Descriptor(peeked) => peeked.try_get().map(Where::Typed),
+        }
+    }
+
+    /// Carves a granule out of the forest, inside a bracket.
+    fn carve_open(&self, at: Granule) -> bool {
+        self.with_shared_slot(|_| self.carve_forest(at))
+    }
+
+    fn carve_forest(&self, at: Granule) -> bool {
+        let one = Block::containing(at, Order::ZERO);
+        let carved = self.stock.forest.carve(one, &mut self.stock.reserve.lock());
+        let is_free = carved.is_some();
+        if let Some(block) = carved {
+            self.settle_carved(at, block);
+        }
+        is_free
+    }
+
+    /// The same with every hand closed.
+    fn locate_closed(&self, at: Granule, guard: &Guard) -> Where {
         let closed = self.gate.close();
-        if self.stock.poison.get(at) == Some(Poisoned::Quarantined) {
+        if self.is_kept(at) || self.carve_forest(at) {
             return Where::Quarantined;
         }
         let one = Block::containing(at, Order::ZERO);
-        let carved = closed.slots().any(|slot| slot.carve(one));
-        let carved = carved || self.closing.carve(at);
-        if carved || matches!(self.stock.forest.take_exact(one), Ok(Taken::Block(_))) {
-            self.stock.on_take(one);
-            self.quarantine(at);
+        let in_hand = || closed.slots().any(|slot| slot.carve(one)).then_some(one);
+        if let Some(block) = in_hand().or_else(|| self.carve_claimed(at)) {
+            self.settle_carved(at, block);
             return Where::Quarantined;
         }
-        let found = match self.tree.find(at, &guard) {
+        let found = match self.tree.find(at, guard) {
             None => return Where::Word(OwnerId::RESOURCE, None, "bare"),
             Some(Found::Immediate(..)) => self.tree.poison_immediate(at),
             Some(Found::Descriptor(peeked)) => {
@@ -251,12 +375,28 @@ impl State {
             }
         };
         drop(closed);
-        match found {
-            Some(word) => {
-                let block = Block::containing(at, word.order);
-                Where::Word(word.owner, Some(block), subtype_name(word.subtype))
-            }
-            None => Where::Dying,
+        found.map_or(Where::Dying, |word| marked(at, word))
+    }
+
+    fn carve_claimed(&self, at: Granule) -> Option<Block> {
+        self.closing.carve(at, &mut self.stock.reserve.lock())
+    }
+
+    /// Whether a granule on record is out of circulation.
+    fn is_kept(&self, at: Granule) -> bool {
+        self.stock.poison.get(at) == Some(Poisoned::Quarantined)
+            || self.stock.poison.keep_beside(at)
+    }
+}
+
+/// What a marked word says.
+fn marked(at: Granule, word: Immediate) -> Where {
+    match word.subtype {
+        // Kept by a free between our note and our look.
+        Subtype::Quarantine => Where::Quarantined,
+        subtype => {
+            let block = Block::containing(at, word.order);
+            Where::Word(word.owner, Some(block), subtype_name(subtype))
         }
     }
 }

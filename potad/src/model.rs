@@ -8,6 +8,7 @@ use crate::forest::{Forest, Taken};
 use crate::hand::{Code, Gate, Slot};
 use crate::isolate::{HostSays, Wanted};
 use crate::placement::{Class, Together};
+use crate::poison::{Keeping, Poisoned};
 use crate::regions::Site;
 use crate::reported::Reported;
 use crate::resource::Spans;
@@ -16,7 +17,7 @@ use crate::stock::Stock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use memdesc::sync::{Arc, Mutex};
-use memdesc::{Block, Granule, Granules, Order};
+use memdesc::{Block, FailureKind, Granule, Granules, Order};
 
 /// A forest and its hands.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Ground {
     /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
     pub fn new(granules: u64, top: u32) -> Self {
         let ground = Self {
-            stock: Stock::new(top, Arc::new(Together::default())),
+            stock: Stock::new(top, 1, Arc::new(Together::default())),
             gate: Gate::new(),
             closing: Closing::default(),
             spans: Mutex::new(Spans::default()),
@@ -137,10 +138,53 @@ impl Ground {
     /// with all hands closed, it is carved out if it is free. Returns whether it
     /// was.
     pub fn fail(&self, at: Granule) -> bool {
-        self.stock.poison.insert(at);
+        self.note(at);
         let one = Block::containing(at, Order::ZERO);
         let closed = self.gate.close();
         closed.slots().any(|slot| slot.carve(one)) || self.take_exact(one)
+    }
+
+    /// Notes a failure of one granule; whether it is the first.
+    pub fn note(&self, at: Granule) -> bool {
+        let units = crate::Span { first: at.0, last: at.0 };
+        self.stock.poison.note(at, units, FailureKind::Found).expect("models have memory").first
+    }
+
+    /// As a zone looks for a granule on record while everybody runs: whether it
+    /// was free in the forest, and is quarantined now.
+    pub fn carve_open(&self, shared: &Front, at: Granule) -> bool {
+        let _inside = self.gate.enter(&shared.slot);
+        self.is_kept(at) || self.carve(at)
+    }
+
+    /// The same with every hand closed, and in hands too; else what `look` finds.
+    pub fn carve_closed<R>(&self, at: Granule, look: impl FnOnce() -> R) -> Option<R> {
+        let closed = self.gate.close();
+        let one = Block::containing(at, Order::ZERO);
+        if self.is_kept(at) || self.carve(at) {
+            return None;
+        }
+        if closed.slots().any(|slot| slot.carve(one)) {
+            self.stock.poison.keep(at, Order::ZERO);
+            return None;
+        }
+        Some(look())
+    }
+
+    fn is_kept(&self, at: Granule) -> bool {
+        self.stock.poison.get(at) == Some(Poisoned::Quarantined)
+    }
+
+    fn carve(&self, at: Granule) -> bool {
+        let one = Block::containing(at, Order::ZERO);
+        let carved = self.forest().carve(one, &mut self.stock.reserve.lock());
+        carved.is_some_and(|block| self.stock.poison.keep(at, block.order()) == Keeping::Done)
+    }
+
+    /// Granules that failed and are somebody's, and that are out of circulation.
+    pub fn poisoned(&self) -> (u64, u64) {
+        let counts = self.stock.poison.counts();
+        (counts.pending, counts.quarantined)
     }
 
     /// Begins to remove a range, as a zone does: window by window, each one step.
@@ -195,6 +239,11 @@ impl Ground {
         self.stock.put_back(block, says, |stock| {
             let looks = !memdesc::seeded!("put back without a look at the closing ranges");
             if looks && self.closing.keep(block) != Kept::Outside {
+                return true;
+            }
+            if stock.is_suspect(block)
+                && stock.poison.keep(block.base(), block.order()) != Keeping::Sound
+            {
                 return true;
             }
             stock.give_past(&front.slot, block).expect("the model owns what it gives");
@@ -254,7 +303,8 @@ impl Front {
             return false;
         }
         let _inside = ground.gate.enter(&self.slot);
-        if ground.stock.poison.first_in(block.granules()).is_some() {
+        if let Some(at) = ground.stock.poison.first_in(block.granules()) {
+            ground.stock.poison.keep(at, Order::ZERO);
             return true;
         }
         if ground.closing.keep(block) != Kept::Outside {
@@ -262,6 +312,40 @@ impl Front {
         }
         self.slot.give(&ground.stock, block).expect("the model owns what it gives");
         false
+    }
+
+    /// As a hand frees a block with a word: `clear` takes it out, then the block
+    /// is kept or given, in one bracket. Returns whether it was kept.
+    pub fn free_named(&self, ground: &Ground, block: Block, clear: impl FnOnce()) -> bool {
+        let _inside = ground.gate.enter(&self.slot);
+        clear();
+        if self.slot.give_at_hand(&ground.stock, Code::of(block)) {
+            return false;
+        }
+        if ground.stock.poison.keep(block.base(), block.order()) != Keeping::Sound {
+            return true;
+        }
+        self.slot.give(&ground.stock, block).expect("the model owns what it gives");
+        false
+    }
+
+    /// As a hand allocates a block with a word: `publish` puts it there before
+    /// the bracket ends.
+    pub fn take_named(
+        &self,
+        ground: &Ground,
+        order: u32,
+        publish: impl FnOnce(Block),
+    ) -> Option<Block> {
+        let order = Order::new(order).expect("an order");
+        let _inside = ground.gate.enter(&self.slot);
+        match self.slot.take(&ground.stock, order).expect("models have memory") {
+            Taken::Block(block) => {
+                publish(block);
+                Some(block)
+            }
+            Taken::Nothing => None,
+        }
     }
 
     /// Gives a block back through the hand.

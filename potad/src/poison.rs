@@ -1,24 +1,33 @@
-//! Which granules have failed.
+//! What a zone knows of its failed memory.
 //!
 //! # What always holds
 //!
-//! A granule that was ever reported is in the set until the zone is gone:
-//! *pending* while somebody owns it, *quarantined* once it is nobody's,
-//! *removed* once its span has left the zone (to be quarantined again should it
-//! come back). The filter has the bit of every granule in the set, so a block
-//! whose bit is clear holds no poisoned granule. While a range is closing,
-//! every bit of the filter is set: a free then looks there too.
+//! A granule that was ever reported is on record until the zone is gone (or it
+//! is unpoisoned, which tests may ask for): *pending* while somebody owns it,
+//! *quarantined* once it is nobody's, *removed* once its span has left the zone
+//! (to be quarantined again should it come back). Where memory for tables was
+//! out a whole block is quarantined around it: the record says of which order.
+//! Beside the records are the exact lines that failed, for export.
+//!
+//! The filter has the bit of every granule on record, so a block whose bit is
+//! clear holds no poisoned granule. While a range is closing, every bit of the
+//! filter is set: a free then looks there too.
 //!
 //! # Sharing and cost
 //!
-//! The set is behind a lock that nothing else is taken under; the filter is one
-//! word that everybody reads. While nothing has failed a free pays one load of
-//! a line that nobody writes.
+//! The records are behind a lock that nothing else is taken under; the filter is
+//! one word that everybody reads. While nothing has failed a free pays one load
+//! of a line that nobody writes. A new record allocates nothing while spare
+//! memory is left, which is filled up in quiet times.
 
-use alloc::collections::BTreeMap;
+use crate::error::OutOfMemory;
+use crate::poison_set::{PoisonSet, PoisonedRange};
+use crate::resource::Span;
+use crate::sorted::Sorted;
+use alloc::vec::Vec;
 use memdesc::sync::Mutex;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL};
+use memdesc::{Block, FailureKind, Granule, Granules, ORDERS_PER_LEVEL, Order, seeded};
 
 /// Where a poisoned granule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,30 +40,147 @@ pub(crate) enum Poisoned {
     Removed,
 }
 
-/// The poisoned granules of a zone.
-#[derive(Debug, Default)]
-pub(crate) struct PoisonSet {
+/// What is on record of a granule.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    state: Poisoned,
+    /// Of the block that is quarantined around it, for want of memory to break
+    /// it.
+    order: u8,
+    /// Pending, and not proved to be known to its owner: to be looked for again.
+    delayed: bool,
+    /// Look-ups find a word that says so.
+    shown: bool,
+}
+
+impl Record {
+    /// Of a granule that is somebody's, and is to be kept.
+    const PENDING: Self = Self { state: Poisoned::Pending, order: 0, delayed: false, shown: false };
+
+    fn is_hidden(self) -> bool {
+        self.state == Poisoned::Quarantined && self.order == 0 && !self.shown
+    }
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// Whether the granule has to be looked for: it was not on record, or was
+    /// not found last time.
+    pub(crate) look: bool,
+    /// Whether it was not on record.
+    pub(crate) first: bool,
+    /// Units that had not failed before.
+    pub(crate) units: u64,
+}
+
+/// What became of a granule that is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It is quarantined now.
+    Done,
+    /// It was already.
+    Twice,
+    /// It is not on record (any more).
+    Sound,
+}
+
+/// The failed memory of a zone.
+#[derive(Debug)]
+pub(crate) struct Poison {
     /// What everybody reads: that of the granules, or all ones.
     filter: AtomicU64,
     /// The filter of the granules alone.
     poisoned: AtomicU64,
-    granules: Mutex<BTreeMap<u64, Poisoned>>,
+    known: Mutex<Known>,
 }
 
-impl PoisonSet {
-    /// Inserts a granule; returns whether it is new.
-    pub(crate) fn insert(&self, at: Granule) -> bool {
-        let mut granules = self.granules.lock();
-        // Before the map, under its lock: whoever finds the granule in the map
-        // finds the bit. Release pairs with the Acquire in `is_suspect`.
+#[derive(Debug)]
+struct Known {
+    records: Sorted<Record>,
+    lines: PoisonSet,
+    /// Corrected errors per granule.
+    corrected: Sorted<u32>,
+    /// Some of the granules that are quarantined and not shown, if there are any.
+    hidden: Vec<u64>,
+    counts: PoisonCounts,
+}
+
+/// Granules to be shown that are remembered one by one.
+const HIDDEN: usize = 256;
+
+/// Granules on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PoisonCounts {
+    pub(crate) pending: u64,
+    pub(crate) quarantined: u64,
+    /// Sound ones, quarantined with a block around a failed one.
+    pub(crate) beside: u64,
+    /// Of the pending ones, those to be looked for again.
+    pub(crate) delayed: u64,
+    /// Of the quarantined ones, those without a word that says so.
+    pub(crate) hidden: u64,
+}
+
+impl Poison {
+    /// Nothing failed, in a resource of such granules.
+    pub(crate) fn new(granule: u64) -> Self {
+        let known = Known {
+            records: Sorted::default(),
+            lines: PoisonSet::for_granule(granule),
+            corrected: Sorted::default(),
+            hidden: Vec::new(),
+            counts: PoisonCounts::default(),
+        };
+        Self { filter: AtomicU64::new(0), poisoned: AtomicU64::new(0), known: Mutex::new(known) }
+    }
+
+    /// Notes that units of a granule have failed. Without memory nothing is
+    /// changed.
+    pub(crate) fn note(
+        &self,
+        at: Granule,
+        units: Span,
+        kind: FailureKind,
+    ) -> Result<Noted, OutOfMemory> {
+        let mut known = self.known.lock();
+        if !known.records.has_room(1) {
+            known.records.refill(0)?;
+        }
+        let units = known.lines.add(units, kind)?;
+        match known.records.get(at.0).copied() {
+            Some(record) if !seeded!("noted without a test") => {
+                return Ok(Noted { look: record.delayed, first: false, units });
+            }
+            Some(_) => return Ok(Noted { look: true, first: true, units }),
+            None => {}
+        }
+        // Before the record, under its lock: whoever finds the record finds the
+        // bit. Release pairs with the Acquire in `is_suspect`.
         self.poisoned.fetch_or(filter_bit(at), Ordering::Release);
         self.filter.fetch_or(filter_bit(at), Ordering::Release);
-        let mut is_new = false;
-        granules.entry(at.0).or_insert_with(|| {
-            is_new = true;
-            Poisoned::Pending
-        });
-        is_new
+        known.set(at, Some(Record::PENDING))?;
+        Ok(Noted { look: true, first: true, units })
+    }
+
+    /// A granule that was looked for was, or was not, found for the time being.
+    pub(crate) fn set_delayed(&self, at: Granule, delayed: bool) {
+        let mut known = self.known.lock();
+        if let Some(&record) = known.records.get(at.0) {
+            let delayed = delayed && record.state == Poisoned::Pending;
+            // A key that is there: no memory is needed.
+            let _there = known.set(at, Some(Record { delayed, ..record }));
+        }
+    }
+
+    /// The granules to be looked for again.
+    pub(crate) fn delayed(&self) -> Vec<Granule> {
+        let known = self.known.lock();
+        if known.counts.delayed == 0 {
+            return Vec::new();
+        }
+        let delayed = known.records.from(0).filter(|(_, record)| record.delayed);
+        delayed.map(|(at, _)| Granule(at)).collect()
     }
 
     /// Whether any block at all is suspect.
@@ -64,80 +190,324 @@ impl PoisonSet {
         self.filter.load(Ordering::Acquire) != 0
     }
 
-    /// Whether some granule of the block may be in the set, or in a closing
+    /// Whether some granule of the block may be on record, or in a closing
     /// range.
     #[cold]
     pub(crate) fn is_suspect(&self, block: Block) -> bool {
+        if seeded!("given without looking at the poison") {
+            return false;
+        }
         passes(self.filter.load(Ordering::Acquire), block)
     }
 
-    /// Whether some granule of the block is in the set.
-    pub(crate) fn is_poisoned(&self, block: Block) -> bool {
+    /// The first granule of the block that is on record.
+    pub(crate) fn first_of(&self, block: Block) -> Option<Granule> {
         // Acquire: as in `is_suspect`.
-        passes(self.poisoned.load(Ordering::Acquire), block)
-            && self.first_in(block.granules()).is_some()
+        if !passes(self.poisoned.load(Ordering::Acquire), block) {
+            return None;
+        }
+        self.first_in(block.granules())
     }
 
     /// Makes every block suspect. Called while every hand is closed, which
     /// orders it before every bracket that follows.
     pub(crate) fn suspect_all(&self) {
-        let _granules = self.granules.lock();
+        let _known = self.known.lock();
         self.filter.store(u64::MAX, Ordering::Release);
     }
 
-    /// Makes only those blocks suspect that may hold a granule of the set.
+    /// Makes only those blocks suspect that may hold a granule on record.
     pub(crate) fn suspect_poisoned(&self) {
         // Under the lock, so that no insert falls between the two.
-        let _granules = self.granules.lock();
+        let _known = self.known.lock();
         self.filter.store(self.poisoned.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// The first poisoned granule of a range.
     pub(crate) fn first_in(&self, range: Granules) -> Option<Granule> {
-        let granules = self.granules.lock();
-        granules.range(range.first().0..=range.last().0).next().map(|(&at, _)| Granule(at))
+        let known = self.known.lock();
+        let (at, _) = known.records.from(range.first().0).next()?;
+        (at <= range.last().0).then_some(Granule(at))
     }
 
-    /// Where a granule is, if it is in the set.
+    /// Where a granule is, if it is on record.
     pub(crate) fn get(&self, at: Granule) -> Option<Poisoned> {
-        self.granules.lock().get(&at.0).copied()
+        self.known.lock().records.get(at.0).map(|record| record.state)
     }
 
-    /// A granule of the set is nobody's any more.
-    pub(crate) fn quarantine(&self, at: Granule) {
-        self.granules.lock().insert(at.0, Poisoned::Quarantined);
+    /// A granule on record is nobody's any more, and neither is the block of
+    /// `order` around it.
+    pub(crate) fn keep(&self, at: Granule, order: Order) -> Keeping {
+        let mut known = self.known.lock();
+        let Some(&record) = known.records.get(at.0) else { return Keeping::Sound };
+        let order = order.get() as u8;
+        if record.state == Poisoned::Quarantined && record.order >= order {
+            return Keeping::Twice;
+        }
+        known.keep(at, record, order);
+        Keeping::Done
     }
 
-    /// Granules of the set that are pending, and that are quarantined.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        let granules = self.granules.lock();
-        let count = |state| granules.values().filter(|&&at| at == state).count() as u64;
-        (count(Poisoned::Pending), count(Poisoned::Quarantined))
+    /// Keeps a granule on record that lies in a block that is quarantined whole
+    /// around another; `false` if it does not.
+    pub(crate) fn keep_beside(&self, at: Granule) -> bool {
+        let mut known = self.known.lock();
+        if known.counts.beside == 0 || !known.whole().any(|block| block.contains(at)) {
+            return false;
+        }
+        match known.records.get(at.0).copied() {
+            Some(record) if record.state == Poisoned::Pending => known.keep(at, record, 0),
+            Some(_) => {}
+            None => return false,
+        }
+        true
     }
 
-    /// The granules of the set in a range, in address order.
-    pub(crate) fn in_range(&self, range: Granules) -> alloc::vec::Vec<(Granule, Poisoned)> {
-        let granules = self.granules.lock();
-        let inside = granules.range(range.first().0..=range.last().0);
-        inside.map(|(&at, &state)| (Granule(at), state)).collect()
+    /// A granule around which a block is quarantined whole.
+    pub(crate) fn first_whole(&self) -> Option<Granule> {
+        let known = self.known.lock();
+        if known.counts.beside == 0 {
+            return None;
+        }
+        let whole = known.records.from(0).find(|(_, record)| record.order != 0);
+        whole.map(|(at, _)| Granule(at))
     }
 
-    /// How many granules of a range are quarantined.
+    /// The block that is quarantined whole around a granule, if it still is: the
+    /// caller's now, and all on record in it are pending.
+    pub(crate) fn take_whole(&self, at: Granule) -> Option<Block> {
+        let mut known = self.known.lock();
+        let record = known.records.get(at.0).copied().filter(|record| record.order != 0)?;
+        let block = whole_of(at.0, record);
+        let mut from = block.base().0;
+        loop {
+            let next = known.records.from(from).next();
+            let Some((at, _)) = next.filter(|&(at, _)| at <= block.last().0) else { break };
+            // A key that is there: no memory is needed.
+            let _there = known.set(Granule(at), Some(Record::PENDING));
+            from = at + 1;
+        }
+        Some(block)
+    }
+
+    /// A granule that is quarantined, and that look-ups are to find so.
+    pub(crate) fn take_hidden(&self) -> Option<Granule> {
+        let mut known = self.known.lock();
+        loop {
+            let Some(at) = known.hidden.pop() else {
+                let Known { records, hidden, counts, .. } = &mut *known;
+                let room = hidden.capacity();
+                if counts.hidden == 0 || room == 0 {
+                    return None;
+                }
+                let all = records.from(0).filter(|(_, record)| record.is_hidden());
+                hidden.extend(all.map(|(at, _)| at).take(room));
+                continue;
+            };
+            match known.records.get(at).copied() {
+                Some(record) if record.is_hidden() => {
+                    // A key that is there: no memory is needed.
+                    let _there = known.set(Granule(at), Some(Record { shown: true, ..record }));
+                    return Some(Granule(at));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// It could not be shown after all.
+    pub(crate) fn hide(&self, at: Granule) {
+        let mut known = self.known.lock();
+        if let Some(record) = known.records.get(at.0).copied() {
+            // A key that is there: no memory is needed.
+            let _there = known.set(at, Some(Record { shown: false, ..record }));
+        }
+    }
+
+    /// The blocks that are quarantined, single granules or whole, around granules
+    /// of a range.
+    pub(crate) fn kept_in(&self, range: Granules) -> Vec<Block> {
+        let known = self.known.lock();
+        let inside = known.in_range(range);
+        let kept = inside.filter(|(_, record)| record.state == Poisoned::Quarantined);
+        kept.map(|(at, record)| whole_of(at, record)).collect()
+    }
+
+    /// The blocks that are quarantined whole around a granule.
+    pub(crate) fn whole(&self) -> Vec<Block> {
+        let known = self.known.lock();
+        if known.counts.beside == 0 { Vec::new() } else { known.whole().collect() }
+    }
+
+    /// Whether some granule of a block is quarantined.
+    pub(crate) fn has_kept(&self, block: Block) -> bool {
+        let known = self.known.lock();
+        let mut inside = known.in_range(block.granules());
+        inside.any(|(_, record)| record.state == Poisoned::Quarantined)
+            || known.counts.beside != 0 && known.whole().any(|whole| whole.overlaps(block))
+    }
+
+    /// Counts of the granules on record.
+    pub(crate) fn counts(&self) -> PoisonCounts {
+        self.known.lock().counts
+    }
+
+    /// The granules on record in a range, in address order.
+    pub(crate) fn in_range(&self, range: Granules) -> Vec<(Granule, Poisoned)> {
+        let known = self.known.lock();
+        known.in_range(range).map(|(at, record)| (Granule(at), record.state)).collect()
+    }
+
+    /// How many granules of a range are quarantined. (No block that is
+    /// quarantined whole lies across an end of it.)
     pub(crate) fn quarantined_in(&self, range: Granules) -> u64 {
-        let granules = self.granules.lock();
-        let inside = granules.range(range.first().0..=range.last().0);
-        inside.filter(|&(_, &state)| state == Poisoned::Quarantined).count() as u64
+        let known = self.known.lock();
+        let kept = known.in_range(range).filter(|(_, at)| at.state == Poisoned::Quarantined);
+        // Granules on record inside a block around another are counted with it.
+        let whole: Vec<Block> = match known.counts.beside {
+            0 => Vec::new(),
+            _ => known.whole().collect(),
+        };
+        let is_counted = |at: u64, record: Record| {
+            record.order == 0 && whole.iter().any(|block| block.contains(Granule(at)))
+        };
+        let single = kept.filter(|&(at, record)| !is_counted(at, record));
+        single.map(|(_, record)| 1 << record.order).sum()
     }
 
     /// A quarantined granule has left the zone with its span.
     pub(crate) fn remove(&self, at: Granule) {
-        self.granules.lock().insert(at.0, Poisoned::Removed);
+        let mut known = self.known.lock();
+        let removed = Record { state: Poisoned::Removed, ..Record::PENDING };
+        // A key that is there: no memory is needed.
+        let _there = known.set(at, Some(removed));
     }
 
-    /// The granules of the set, in address order.
-    pub(crate) fn granules(&self) -> alloc::vec::Vec<(Granule, Poisoned)> {
-        self.granules.lock().iter().map(|(&at, &state)| (Granule(at), state)).collect()
+    /// The granules on record, in address order.
+    pub(crate) fn granules(&self) -> Vec<(Granule, Poisoned)> {
+        let known = self.known.lock();
+        known.records.from(0).map(|(at, record)| (Granule(at), record.state)).collect()
     }
+
+    /// The lines that failed.
+    pub(crate) fn lines(&self) -> PoisonSet {
+        self.known.lock().lines.clone()
+    }
+
+    /// Gets ready for so many reports.
+    pub(crate) fn refill(&self, reports: usize) -> Result<(), OutOfMemory> {
+        let mut known = self.known.lock();
+        known.records.refill(reports)?;
+        known.lines.refill(reports)?;
+        let more = HIDDEN.saturating_sub(known.hidden.len());
+        known.hidden.try_reserve(more).map_err(|_| OutOfMemory)?;
+        known.corrected.refill(0)
+    }
+
+    /// Whether the next reports need no memory.
+    pub(crate) fn is_ready(&self) -> bool {
+        let known = self.known.lock();
+        known.records.is_ready() && known.lines.is_ready() && known.corrected.is_ready()
+    }
+
+    /// Takes granules off the record all of whose failures were injected, with
+    /// their units; returns those that are the caller's now, as blocks. Refuses,
+    /// and names the range, if one of them failed in earnest.
+    pub(crate) fn unpoison(
+        &self,
+        range: Granules,
+        units: impl Fn(Granule) -> Span,
+    ) -> Result<(u64, Vec<Block>), PoisonedRange> {
+        let mut known = self.known.lock();
+        let there: Vec<(u64, Record)> = known.in_range(range).collect();
+        for &(at, _) in &there {
+            let mut lines = known.lines.overlapping(units(Granule(at)));
+            if let Some(real) = lines.find(|line| line.kind != FailureKind::Injected) {
+                return Err(real);
+            }
+        }
+        let mut free = Vec::new();
+        for &(at, record) in &there {
+            known.lines.remove(units(Granule(at)));
+            let _gone = known.set(Granule(at), None);
+            if record.state == Poisoned::Quarantined {
+                free.push(whole_of(at, record));
+            }
+        }
+        Ok((there.len() as u64, free))
+    }
+
+    /// Counts a corrected error; returns those of the granule so far.
+    pub(crate) fn correct(&self, at: Granule) -> Result<u32, OutOfMemory> {
+        let mut known = self.known.lock();
+        if let Some(count) = known.corrected.get_mut(at.0) {
+            *count = count.saturating_add(1);
+            return Ok(*count);
+        }
+        known.corrected.insert(at.0, 1)?;
+        Ok(1)
+    }
+
+    /// The granules with corrected errors that are not on record, and how many.
+    pub(crate) fn corrected(&self) -> Vec<(Granule, u32)> {
+        let known = self.known.lock();
+        let sound = known.corrected.from(0).filter(|&(at, _)| known.records.get(at).is_none());
+        sound.map(|(at, count)| (Granule(at), count)).collect()
+    }
+}
+
+impl Known {
+    fn in_range(&self, range: Granules) -> impl Iterator<Item = (u64, Record)> + '_ {
+        let last = range.last().0;
+        self.records.from(range.first().0).take_while(move |&(at, _)| at <= last)
+    }
+
+    /// The blocks that are quarantined whole around a granule.
+    fn whole(&self) -> impl Iterator<Item = Block> + '_ {
+        let whole = self.records.from(0).filter(|(_, record)| record.order != 0);
+        whole.map(|(at, record)| whole_of(at, record))
+    }
+
+    /// Quarantines a granule, and the block of an order around it.
+    fn keep(&mut self, at: Granule, record: Record, order: u8) {
+        let kept = Record { order, delayed: false, state: Poisoned::Quarantined, ..record };
+        // A key that is there: no memory is needed.
+        let _there = self.set(at, Some(kept));
+        if kept.is_hidden() && self.hidden.len() < self.hidden.capacity() {
+            self.hidden.push(at.0);
+        }
+    }
+
+    /// Changes a record, and the counts with it.
+    fn set(&mut self, at: Granule, record: Option<Record>) -> Result<(), OutOfMemory> {
+        let old = match record {
+            Some(record) => self.records.insert(at.0, record)?,
+            None => self.records.remove(at.0),
+        };
+        let counts = &mut self.counts;
+        for (record, step) in [(old, u64::MAX), (record, 1)] {
+            let Some(record) = record else { continue };
+            let Record { state, order, delayed, .. } = record;
+            let add = |count: &mut u64, by: u64| {
+                *count = count.wrapping_add(by.wrapping_mul(step));
+            };
+            match state {
+                Poisoned::Pending => add(&mut counts.pending, 1),
+                Poisoned::Quarantined => add(&mut counts.quarantined, 1),
+                Poisoned::Removed => {}
+            }
+            add(&mut counts.beside, (1 << order) - 1);
+            add(&mut counts.delayed, u64::from(delayed));
+            add(&mut counts.hidden, u64::from(record.is_hidden()));
+        }
+        Ok(())
+    }
+}
+
+/// The block that is quarantined around a granule.
+fn whole_of(at: u64, record: Record) -> Block {
+    let order = Order::new(u32::from(record.order)).unwrap_or(Order::ZERO);
+    Block::containing(Granule(at), order)
 }
 
 /// Whether a filter leaves it open that it has the block.
@@ -157,24 +527,68 @@ fn filter_bit(at: Granule) -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use memdesc::Order;
+
+    const HERE: Span = Span { first: 77 * 4096, last: 77 * 4096 + 63 };
 
     #[test]
     fn a_granule_is_new_once_and_suspect_for_ever() {
-        let set = PoisonSet::default();
+        let poison = Poison::new(4096);
+        poison.refill(0).unwrap();
         let block = Block::containing(Granule(77), Order::ZERO);
-        assert!(!set.is_suspect(block));
-        assert!(set.insert(Granule(77)));
-        assert!(!set.insert(Granule(77)));
-        assert!(set.is_suspect(block));
+        assert!(!poison.is_suspect(block));
+        let first = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
+        assert_eq!(first, Noted { look: true, first: true, units: 64 });
+        let again = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
+        assert_eq!(again, Noted { look: false, first: false, units: 0 });
+        assert!(poison.is_suspect(block));
         for order in 0..=40 {
             let around = Block::containing(Granule(77), Order::new(order).unwrap());
-            assert!(set.is_suspect(around), "order {order}");
-            assert_eq!(set.first_in(around.granules()), Some(Granule(77)));
+            assert!(poison.is_suspect(around), "order {order}");
+            assert_eq!(poison.first_in(around.granules()), Some(Granule(77)));
         }
-        set.quarantine(Granule(77));
-        assert_eq!(set.counts(), (0, 1));
-        assert_eq!(set.get(Granule(77)), Some(Poisoned::Quarantined));
-        assert_eq!(set.get(Granule(78)), None);
+        assert_eq!(poison.keep(Granule(77), Order::ZERO), Keeping::Done);
+        assert_eq!(poison.keep(Granule(77), Order::ZERO), Keeping::Twice);
+        assert_eq!(poison.keep(Granule(78), Order::ZERO), Keeping::Sound);
+        let counts = PoisonCounts { quarantined: 1, hidden: 1, ..Default::default() };
+        assert_eq!(poison.counts(), counts);
+        assert_eq!(poison.take_hidden(), Some(Granule(77)));
+        assert_eq!((poison.take_hidden(), poison.counts().hidden), (None, 0));
+        assert_eq!(poison.get(Granule(77)), Some(Poisoned::Quarantined));
+        assert_eq!(poison.get(Granule(78)), None);
+    }
+
+    #[test]
+    fn what_is_kept_beside_is_counted_and_taken_back() {
+        let poison = Poison::new(4096);
+        poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
+        let order = Order::new(6).unwrap();
+        assert_eq!(poison.keep(Granule(77), order), Keeping::Done);
+        assert_eq!(poison.counts().beside, 63);
+        for at in [63, 64] {
+            poison.note(Granule(at), HERE, FailureKind::Found).unwrap();
+        }
+        assert!(poison.keep_beside(Granule(64)) && !poison.keep_beside(Granule(63)));
+        let all = Block::containing(Granule(77), Order::new(20).unwrap()).granules();
+        assert_eq!(poison.quarantined_in(all), 64);
+        let block = Block::containing(Granule(77), order);
+        assert_eq!(poison.first_whole(), Some(Granule(77)));
+        assert_eq!(poison.take_whole(Granule(77)), Some(block));
+        assert_eq!(poison.counts(), PoisonCounts { pending: 3, ..Default::default() });
+        assert_eq!(poison.take_whole(Granule(77)), None);
+    }
+
+    #[test]
+    fn only_what_was_injected_is_unpoisoned() {
+        let poison = Poison::new(4096);
+        let units = |at: Granule| Span { first: at.0 * 4096, last: at.0 * 4096 + 4095 };
+        for (at, kind) in [(3, FailureKind::Injected), (4, FailureKind::Found)] {
+            poison.note(Granule(at), units(Granule(at)), kind).unwrap();
+        }
+        let range = |first, last| Granules::new(Granule(first), Granule(last)).unwrap();
+        let refused = poison.unpoison(range(0, 9), units).unwrap_err();
+        assert_eq!(refused.span, units(Granule(4)));
+        assert_eq!(poison.counts().pending, 2);
+        assert_eq!(poison.unpoison(range(0, 3), units), Ok((1, Vec::new())));
+        assert_eq!((poison.counts().pending, poison.lines().units()), (1, 4096));
     }
 }

@@ -1,11 +1,12 @@
 //! The potad: the resources of one owner of memory, under one roof.
 
 use crate::Zone;
+use crate::claims::Claims;
 use crate::error::Error;
 use crate::resource::{IntoSpan, Resource};
 use crate::state::State;
 use alloc::vec::Vec;
-use memdesc::sync::{Arc, Mutex};
+use memdesc::sync::{Arc, Mutex, MutexGuard};
 use memdesc::{Descriptor, Kind, Kinds, Owner, OwnerId, Owners};
 
 /// A set of registered resources that share kinds and owners. Cheap to clone.
@@ -31,6 +32,8 @@ struct Shared {
     zones: Mutex<Vec<Zone>>,
     kinds: Kinds,
     owners: Arc<Owners>,
+    /// Changed while the list of zones is held.
+    claims: Claims,
 }
 
 impl Potad {
@@ -42,10 +45,14 @@ impl Potad {
     /// Registers a resource: all of its spans are free.
     ///
     /// Refused, and nothing registered, for an empty, misaligned or overlapping
-    /// span, a granule of nothing, or spans beyond the index space.
+    /// span, a granule of nothing, spans beyond the index space, or where a range
+    /// is [claimed](Self::claim_range).
     pub fn register(&self, resource: Resource) -> Result<Zone, Error> {
         let space = resource.space;
         let mut zones = self.shared.zones.lock();
+        for asked in resource.spans.iter().filter(|_| space == 0) {
+            self.shared.claims.check_free((*asked)?)?;
+        }
         for zone in zones.iter().filter(|zone| zone.state().space == space) {
             for asked in &resource.spans {
                 let asked = (*asked)?;
@@ -75,6 +82,9 @@ impl Potad {
         let asked = span.into_span()?;
         let zones = self.shared.zones.lock();
         let space = zone.state().space;
+        if space == 0 {
+            self.shared.claims.check_free(asked)?;
+        }
         let others = zones.iter().filter(|other| other.id() != zone.id());
         for other in others.filter(|other| other.state().space == space) {
             let mut spans = other.spans().into_iter();
@@ -90,6 +100,19 @@ impl Potad {
             }
         }
         zone.hot_add(asked)
+    }
+
+    /// The list of zones, locked: nothing comes into the address space meanwhile.
+    pub(crate) fn lock_zones(&self) -> MutexGuard<'_, Vec<Zone>> {
+        self.shared.zones.lock()
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.shared.claims
+    }
+
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.shared.owners
     }
 
     /// The registered resources, in the order of registration.

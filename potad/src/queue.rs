@@ -277,6 +277,7 @@ fn number(kind: FailureKind) -> u64 {
         FailureKind::Found => 1,
         FailureKind::Predicted => 2,
         FailureKind::Injected => 3,
+        FailureKind::Corrected => 4,
     }
 }
 
@@ -285,6 +286,7 @@ fn kind_of(number: u64) -> FailureKind {
         0 => FailureKind::Consumed,
         1 => FailureKind::Found,
         2 => FailureKind::Predicted,
+        4 => FailureKind::Corrected,
         _ => FailureKind::Injected,
     }
 }

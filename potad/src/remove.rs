@@ -234,6 +234,7 @@ impl fmt::Debug for Removal {
 
 impl State {
     fn begin_removal(&self, range: Granules) -> Result<Arc<Removing>, Error> {
+        self.mend();
         let mut closed = self.gate.close();
         self.check_spanned(range)?;
         if let Some(there) = self.closing.overlapping(range) {
@@ -243,6 +244,12 @@ impl State {
                 with_first: self.units.unit(there.first()),
                 with_last: self.units.last_unit(there.last()),
             });
+        }
+        // Its sound part outside would stay with the failed one.
+        let is_cut =
+            |whole: Block| whole.granules().overlaps(range) && !range.covers(whole.granules());
+        if self.stock.poison.whole().into_iter().any(is_cut) {
+            return Err(Error::OutOfMemory);
         }
         // A block across an end of the range comes back in parts: they live in
         // words that hold a granule at that end.
@@ -403,17 +410,15 @@ impl State {
             last = last.min(block.last());
         }
         let listed = Granules::new(range.first(), last).unwrap_or(range);
-        let quarantined = self.stock.poison.in_range(listed);
+        let kept = self.stock.poison.kept_in(listed);
         drop(closed);
 
         let mut known = claimed;
         let mut holders = Vec::new();
-        let is_quarantined = |at: Granule| quarantined.contains(&(at, Poisoned::Quarantined));
-        let singles = quarantined.iter().filter(|(_, at)| *at == Poisoned::Quarantined);
-        known.extend(singles.map(|&(at, _)| Block::containing(at, Order::ZERO).granules()));
+        known.extend(kept.iter().map(|block| block.granules()));
         for (block, found) in named {
             known.push(block.granules());
-            if block.order() == Order::ZERO && is_quarantined(block.base()) {
+            if block.order() == Order::ZERO && kept.contains(&block) {
                 continue;
             }
             holders.push(Holder {

@@ -122,6 +122,7 @@ impl Zone {
             state.with_slot(|slot| state.give_rest(slot, rest_of(place, lower.last())))
         });
         drop((locked, pinned));
+        state.mend();
         match shrunk {
             Ok(()) => Ok(block),
             Err(why) => Err(Refused { given: block, why }),
@@ -172,7 +173,7 @@ impl Zone {
         self.check_zone(zone)?;
         let state = self.state();
         let lower = state.ready_to_shrink(block, order)?;
-        state.with_slot(|slot| {
+        let shrunk = state.with_slot(|slot| {
             let rest = rest_of(block, lower.last());
             // A handle made of an address may lie: look before anything moves.
             if let Some(twice) = rest.clone().find(|&part| state.stock.forest.is_any_free(part)) {
@@ -181,7 +182,9 @@ impl Zone {
             cut(lower)?;
             state.give_rest(slot, rest)?;
             Ok(lower)
-        })
+        });
+        state.mend();
+        shrunk
     }
 }
 
@@ -235,7 +238,7 @@ impl State {
         if let Some(piece) = cut {
             self.ensure_parts(piece, last)?;
         }
-        self.with_slot(|slot| {
+        let shrunk = self.with_slot(|slot| {
             if let Some(piece) = cut
                 && let Ok(lower) = Granules::new(piece.base(), last)
             {
@@ -252,7 +255,9 @@ impl State {
                 slot,
                 cut.into_iter().flat_map(|piece| rest_of(piece, last)).chain(behind),
             )
-        })
+        });
+        self.mend();
+        shrunk
     }
 
     /// Gives back parts of a live block, inside the slot's bracket.

@@ -14,19 +14,19 @@
 //! ranges, poison set, epoch; the poison set's also under that of the ranges); a
 //! descriptor's lock is never waited for under any of them.
 
-use crate::closing::{Closing, Kept};
+use crate::closing::Closing;
 use crate::error::{Error, OutOfMemory};
-use crate::failure::FailureCounts;
 use crate::forest::{Forest, Taken};
 use crate::hand::{Closed, Code, Gate, Slot};
 use crate::home::Home;
+use crate::outcomes::FailureCounts;
 use crate::placement::Class;
 use crate::resource::{Resource, Span, Spans, Units};
 use crate::stock::Stock;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use lookup::Tree;
-use memdesc::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use memdesc::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use memdesc::sync::{Arc, Mutex, MutexGuard, unique_id};
 use memdesc::{Block, Granule, Granules, Immediate, Kinds, Order, OwnerId};
 use memdesc::{Owners, Subtype};
@@ -71,6 +71,8 @@ pub(crate) struct State {
     /// Who hears of failures in bare blocks, and of owners that have left.
     pub(crate) own_owner: Mutex<Option<OwnerId>>,
     pub(crate) failures: FailureCounts,
+    /// There is something to mend: see `mend`.
+    pub(crate) due: AtomicBool,
 }
 
 impl State {
@@ -104,7 +106,7 @@ impl State {
             }
         };
         let first = ranges.iter().next().map_or(Granule(0), Granules::first);
-        let stock = Stock::new(top, resource.placement);
+        let stock = Stock::new(top, resource.granule, resource.placement);
         let state = Self::empty(resource.name, resource.space, units, stock, first, kinds, owners);
         for range in ranges.iter() {
             state.add(range)?;
@@ -145,6 +147,7 @@ impl State {
             owners,
             own_owner: Mutex::new(None),
             failures: FailureCounts::default(),
+            due: AtomicBool::new(true),
         }
     }
 
@@ -156,7 +159,7 @@ impl State {
         let top = Forest::top_for(Granule(last.unwrap_or(u64::MAX >> 1)));
         let units = self.units.nested(granule);
         let (kinds, owners) = (self.kinds.clone(), Arc::clone(&self.owners));
-        let stock = Stock::new(top, self.stock.placement());
+        let stock = Stock::new(top, granule, self.stock.placement());
         Self::empty(name, self.space, units, stock, Granule(0), kinds, owners)
     }
 
@@ -195,6 +198,8 @@ impl State {
             // Small ends of the range are for everybody, not for this hand.
             slot.flush(&self.stock);
         });
+        self.due();
+        self.mend();
         Ok(())
     }
 
@@ -256,6 +261,14 @@ impl State {
             Err(operate) => operate,
         };
         let slot = self.shared_slot();
+        operate(&slot)
+    }
+
+    /// As [`with_slot`](Self::with_slot), for what must not allocate: the thread's
+    /// own slot is made by its first call.
+    pub(crate) fn with_shared_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        let slot = self.shared_slot();
+        let _inside = self.gate.enter(&slot);
         operate(&slot)
     }
 
@@ -323,6 +336,8 @@ impl State {
         order: Order,
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
+        // What was kept whole for want of memory may be what is asked for.
+        self.mend();
         let closed = self.close_and_flush();
         let Taken::Block(block) = self.stock.take(order, Granule(0))? else {
             return Err(Error::Exhausted { order });
@@ -450,38 +465,6 @@ impl State {
             return Ok(());
         }
         self.give(slot, code.block())
-    }
-
-    /// Gives back those parts of a block that are to circulate again: one
-    /// poisoned granule, or one end of a closing range, costs at most `order`
-    /// blocks given and one kept.
-    #[cold]
-    fn give_suspect(&self, slot: &Slot, block: Block) -> Result<(), Error> {
-        if !self.stock.poison.is_poisoned(block) {
-            let twice = Error::DoubleFree { asked: block.granules() };
-            match self.closing.keep(block) {
-                Kept::Outside => return slot.give(&self.stock, block).map_err(|_| twice),
-                Kept::Here => return Ok(()),
-                Kept::Twice => return Err(twice),
-                Kept::InPart => {}
-            }
-        }
-        let Some((lower, upper)) = block.halves() else {
-            self.quarantine(block.base());
-            return Ok(());
-        };
-        self.give_suspect(slot, lower)?;
-        self.give_suspect(slot, upper)
-    }
-
-    /// A poisoned granule is nobody's: it never circulates again.
-    pub(crate) fn quarantine(&self, at: Granule) {
-        self.stock.poison.quarantine(at);
-        let block = Block::containing(at, Order::ZERO);
-        let word =
-            Immediate { poisoned: true, ..immediate(Subtype::Quarantine, OwnerId::RESOURCE) };
-        // Without memory for the node the set alone knows: it is the truth.
-        let _shown = self.tree.publish_immediate(block, word.with_order(Order::ZERO));
     }
 
     /// Makes present what giving the rest of a block around granule `at` needs.

@@ -45,6 +45,10 @@ pub struct Stats {
     pub quarantined: u64,
     /// Granules that failed and are still somebody's.
     pub pending: u64,
+    /// Sound granules that are out of circulation beside failed ones, because
+    /// memory for tables was out when their block was to be broken: until it is
+    /// back.
+    pub kept_whole: u64,
     /// Free granules whose memory the host has taken back.
     pub reported: u64,
     /// Free blocks per order, as the forest has them.
@@ -58,6 +62,8 @@ pub struct Stats {
     /// Bytes of the forest's own tables, and of those of removals under way. What
     /// the system has back (tables of spans that were removed) does not count.
     pub forest_bytes: u64,
+    /// Bytes of tables put by, so that memory failure and frees ask for none.
+    pub reserve_bytes: u64,
     /// Bytes of the lookup tree.
     pub lookup_bytes: u64,
 }
@@ -118,7 +124,7 @@ impl Zone {
             next = Some(Granule(block.last().0 + 1));
         }
         drop(closed);
-        let (pending, quarantined) = state.stock.poison.counts();
+        let failed = state.stock.poison.counts();
         let removals = state.closing.removals();
         Stats {
             name: state.name.clone(),
@@ -127,8 +133,9 @@ impl Zone {
             hidden,
             isolated: state.stock.reported.get().map_or(0, |known| known.isolated()),
             removing: removals.iter().map(|removing| removing.claimed_granules()).sum(),
-            quarantined,
-            pending,
+            quarantined: failed.quarantined,
+            pending: failed.pending,
+            kept_whole: failed.beside,
             reported: self.reported_granules(),
             blocks,
             free_runs,
@@ -137,6 +144,7 @@ impl Zone {
             forest_bytes: (state.stock.bytes(state.spans.lock().holes())
                 + removals.iter().map(|removing| removing.bytes()).sum::<usize>())
                 as u64,
+            reserve_bytes: state.stock.reserve.lock().bytes() as u64,
             lookup_bytes: state.tree.bytes() as u64,
         }
     }
@@ -155,13 +163,6 @@ impl Zone {
         let poisoned = self.state().stock.poison.granules();
         let flat = |(at, state)| (at, state != crate::poison::Poisoned::Pending);
         poisoned.into_iter().map(flat).collect()
-    }
-
-    /// How often owners came to which end, by what lived there.
-    pub fn failure_counts(
-        &self,
-    ) -> alloc::collections::BTreeMap<&'static str, crate::OutcomeCounts> {
-        self.state().failures.all()
     }
 
     /// The runs that are live, in address order.

@@ -2,7 +2,7 @@
 //!
 //! The two seams between the forest and everybody else are here: [`on_take`]
 //! runs after bits were taken from the shared forest and before the block is
-//! used; whether a block may go back at all is asked of the [`PoisonSet`] by
+//! used; whether a block may go back at all is asked of the [`Poison`] by
 //! whoever gives ([`is_suspect`]).
 //!
 //! [`on_take`]: Stock::on_take
@@ -12,17 +12,20 @@ use crate::error::OutOfMemory;
 use crate::forest::{Avoid, Forest, Taken, block_of};
 use crate::hand::Code;
 use crate::placement::{Class, Placement};
-use crate::poison::PoisonSet;
+use crate::poison::Poison;
 use crate::regions::{self, Homes, Search, Site, is_same_region};
 use crate::reported::Reported;
-use memdesc::sync::Arc;
+use crate::reserve::Reserve;
+use memdesc::sync::{Arc, Mutex};
 use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, OnceSlot, Order, Place};
 
 /// What a zone has to lend, and what is known about it.
 #[derive(Debug)]
 pub(crate) struct Stock {
     pub(crate) forest: Forest,
-    pub(crate) poison: PoisonSet,
+    pub(crate) poison: Poison,
+    /// Tables put by for carving and freeing; a leaf lock.
+    pub(crate) reserve: Mutex<Reserve>,
     /// Present once a reporter was attached.
     pub(crate) reported: OnceSlot<Reported>,
     /// Which classes the regions are homes of, and the policy that says what
@@ -42,10 +45,11 @@ impl Avoid for Stock {
 }
 
 impl Stock {
-    pub(crate) fn new(top: u32, placement: Arc<dyn Placement>) -> Self {
+    pub(crate) fn new(top: u32, granule: u64, placement: Arc<dyn Placement>) -> Self {
         Self {
             forest: Forest::new(top),
-            poison: PoisonSet::default(),
+            poison: Poison::new(granule),
+            reserve: Mutex::new(Reserve::default()),
             reported: OnceSlot::new(),
             homes: Homes::default(),
             placement,

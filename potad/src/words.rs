@@ -26,6 +26,9 @@
 //! likely cold. A chunk and a table are 4 KiB each.
 
 use crate::error::OutOfMemory;
+use crate::reserve::{Need, Reserve};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Lines, OnceSlot, Owns, Page, PageBox};
 
@@ -41,19 +44,19 @@ pub(crate) const FAN: usize = 1 << BITS;
 
 /// The first chunk: of every array, so in a box, where it shares its cache sets
 /// with nobody in particular.
-type Chunk = Lines<AtomicU64, FAN>;
+pub(crate) type Chunk = Lines<AtomicU64, FAN>;
 /// Any other: on a page, whose memory can go back.
-type Paged = Page<Chunk>;
+pub(crate) type Paged = Page<Chunk>;
 type Table<N> = Lines<OnceSlot<N, <N as Node>::Own>, FAN>;
-type T1 = Table<Paged>;
-type T2 = Table<T1>;
-type T3 = Table<T2>;
-type T4 = Table<T3>;
-type T5 = Table<T4>;
-type T6 = Table<T5>;
+pub(crate) type T1 = Table<Paged>;
+pub(crate) type T2 = Table<T1>;
+pub(crate) type T3 = Table<T2>;
+pub(crate) type T4 = Table<T3>;
+pub(crate) type T5 = Table<T4>;
+pub(crate) type T6 = Table<T5>;
 
 /// A chunk, or a table of them.
-trait Node: Sized {
+pub(crate) trait Node: Sized {
     /// Bits of the index that this and everything below resolve.
     const REACH: u32;
     /// What owns one.
@@ -63,7 +66,9 @@ trait Node: Sized {
     fn get(&self, index: u64) -> Option<&AtomicU64>;
     /// The word and those after it in the same chunk.
     fn ahead(&self, index: u64) -> Option<&[AtomicU64]>;
-    fn install(&self, index: u64) -> Option<&AtomicU64>;
+    fn install(&self, index: u64, from: &mut impl Supply) -> Option<&AtomicU64>;
+    /// Those that are put by.
+    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own>;
     fn bytes(&self) -> usize;
     /// Visits the present words of `first..=last`; this node's start at `base`.
     fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64));
@@ -78,12 +83,26 @@ trait Node: Sized {
     ) -> Option<u64>;
 }
 
+/// Where new tables and chunks come from.
+pub(crate) trait Supply {
+    fn make<N: Node>(&mut self) -> Option<N::Own>;
+}
+
+/// From the system.
+struct Fresh;
+
+impl Supply for Fresh {
+    fn make<N: Node>(&mut self) -> Option<N::Own> {
+        N::fresh()
+    }
+}
+
 /// Whether to go on after this chunk.
 type PageVisitor<'v> = dyn FnMut(&Paged) -> bool + 'v;
 
 impl Node for Chunk {
     const REACH: u32 = BITS;
-    type Own = alloc::boxed::Box<Self>;
+    type Own = Box<Self>;
 
     fn fresh() -> Option<Self::Own> {
         Self::zeroed()
@@ -99,8 +118,12 @@ impl Node for Chunk {
         Some(&self[index as usize % FAN..])
     }
 
-    fn install(&self, index: u64) -> Option<&AtomicU64> {
+    fn install(&self, index: u64, _: &mut impl Supply) -> Option<&AtomicU64> {
         self.get(index)
+    }
+
+    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own> {
+        &mut reserve.chunks
     }
 
     fn bytes(&self) -> usize {
@@ -138,8 +161,12 @@ impl Node for Paged {
         (**self).ahead(index)
     }
 
-    fn install(&self, index: u64) -> Option<&AtomicU64> {
-        (**self).install(index)
+    fn install(&self, index: u64, from: &mut impl Supply) -> Option<&AtomicU64> {
+        (**self).install(index, from)
+    }
+
+    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own> {
+        &mut reserve.paged
     }
 
     fn bytes(&self) -> usize {
@@ -162,9 +189,9 @@ impl Node for Paged {
     }
 }
 
-impl<N: Node> Node for Table<N> {
+impl<N: Tabled> Node for Table<N> {
     const REACH: u32 = BITS + N::REACH;
-    type Own = alloc::boxed::Box<Self>;
+    type Own = Box<Self>;
 
     fn fresh() -> Option<Self::Own> {
         Self::zeroed()
@@ -180,8 +207,13 @@ impl<N: Node> Node for Table<N> {
         self[(index >> N::REACH) as usize % FAN].get()?.ahead(index)
     }
 
-    fn install(&self, index: u64) -> Option<&AtomicU64> {
-        self[(index >> N::REACH) as usize % FAN].get_or_install(N::fresh)?.install(index)
+    fn install(&self, index: u64, from: &mut impl Supply) -> Option<&AtomicU64> {
+        let slot = &self[(index >> N::REACH) as usize % FAN];
+        slot.get_or_install(|| from.make::<N>())?.install(index, from)
+    }
+
+    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own> {
+        N::kept_tables(reserve)
     }
 
     fn bytes(&self) -> usize {
@@ -214,6 +246,23 @@ impl<N: Node> Node for Table<N> {
         })
     }
 }
+
+/// What a table may be of: says where such tables are put by.
+pub(crate) trait Tabled: Node {
+    fn kept_tables(reserve: &mut Reserve) -> &mut Vec<Box<Table<Self>>>;
+}
+
+macro_rules! tabled {
+    ($($node:ty => $kept:ident),*) => {$(
+        impl Tabled for $node {
+            fn kept_tables(reserve: &mut Reserve) -> &mut Vec<Box<Table<Self>>> {
+                &mut reserve.$kept
+            }
+        }
+    )*};
+}
+
+tabled!(Paged => t1, T1 => t2, T2 => t3, T3 => t4, T4 => t5, T5 => t6);
 
 /// A sparse array of words.
 #[derive(Default)]
@@ -281,13 +330,51 @@ impl Words {
 
     /// The word, made present.
     pub(crate) fn install(&self, index: u64) -> Result<&AtomicU64, OutOfMemory> {
+        self.install_from(index, &mut Fresh)
+    }
+
+    /// The word, made present by what was put by: nothing is allocated.
+    pub(crate) fn install_kept(
+        &self,
+        index: u64,
+        reserve: &mut Reserve,
+    ) -> Result<&AtomicU64, OutOfMemory> {
+        self.install_from(index, reserve)
+    }
+
+    fn install_from(&self, index: u64, from: &mut impl Supply) -> Result<&AtomicU64, OutOfMemory> {
         root!(
             self,
             index,
-            |root, N| root.get_or_install(N::fresh).and_then(|node| node.install(index)),
+            |root, N| root
+                .get_or_install(|| from.make::<N>())
+                .and_then(|node| node.install(index, from)),
             None
         )
         .ok_or(OutOfMemory)
+    }
+
+    /// Adds up what making any one word up to `last` present can take.
+    pub(crate) fn add_need(&self, last: u64, need: &mut Need) {
+        need.chunks += usize::from(self.root0.get().is_none());
+        let root = (64 - last.leading_zeros()).div_ceil(BITS).saturating_sub(1) as usize;
+        if root == 0 {
+            return;
+        }
+        need.paged += 1;
+        let is_there = [
+            self.root1.get().is_some(),
+            self.root2.get().is_some(),
+            self.root3.get().is_some(),
+            self.root4.get().is_some(),
+            self.root5.get().is_some(),
+            self.root6.get().is_some(),
+        ];
+        // Below the deepest root one table of each kind; that root itself is
+        // wanted once.
+        for (at, tables) in need.tables.iter_mut().enumerate().take(root) {
+            *tables += usize::from(at + 1 < root || !is_there[at]);
+        }
     }
 
     /// Visits the words of `first..=last` that are present.

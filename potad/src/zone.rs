@@ -208,6 +208,7 @@ impl Zone {
         order: Order,
         fresh: Fresh<Home, T>,
     ) -> Result<Block<T>, Refused<T>> {
+        self.state().mend();
         self.publish_typed(fresh, |publish| self.state().take_with_any(order, publish))
     }
 
@@ -229,6 +230,7 @@ impl Zone {
     #[inline(never)]
     fn alloc_raw_slow(&self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
         let state = self.state();
+        state.mend();
         let raw = state.with_idle_slot(|slot| {
             state.take_with(slot, order, |block| state.publish_raw(slot, block, owner))
         });
@@ -251,6 +253,7 @@ impl Zone {
     #[cold]
     #[inline(never)]
     fn alloc_bare_slow(&self, order: Order) -> Result<BareBlock, Error> {
+        self.state().mend();
         self.state().take_with_any(order, |block| Ok(self.state().bare(block)))
     }
 
@@ -336,7 +339,8 @@ impl Zone {
         let closed = state.gate.close();
         let held = closed.slots().any(|slot| slot.holds_any_of(block));
         let claimed = state.closing.removals().iter().any(|leaving| leaving.has_any_of(block));
-        if held || claimed || state.stock.forest.is_any_free(block) {
+        let kept = state.stock.poison.has_kept(block);
+        if held || claimed || kept || state.stock.forest.is_any_free(block) {
             return Err(Error::DoubleFree { asked: block.granules() });
         }
         Ok(state.bare(block))

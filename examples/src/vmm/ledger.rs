@@ -151,7 +151,14 @@ mod tests {
 
     fn report(quarantined: u64, notified: u64) -> Option<FailureReport> {
         let outcome = Outcome::Recovered;
-        Some(FailureReport { granules: 1, first: 1, quarantined, notified, outcome })
+        Some(FailureReport {
+            granules: 1,
+            first: 1,
+            quarantined,
+            notified,
+            outcome,
+            ..Default::default()
+        })
     }
 
     fn lost(ledger: &Ledger, quarantined: &[u64]) -> u64 {

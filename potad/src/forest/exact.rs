@@ -2,6 +2,7 @@
 
 use super::{Forest, Taken, bit_of, word_of};
 use crate::error::OutOfMemory;
+use crate::reserve::Reserve;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
@@ -79,6 +80,33 @@ impl Forest {
             }
         }
         Ok(Taken::Nothing)
+    }
+
+    /// Takes one granule, if it is free, and allocates nothing: where the reserve
+    /// cannot make the words for what is left of a larger block, as small a block
+    /// around the granule as it can. The caller is inside a bracket.
+    pub(crate) fn carve(&self, one: Block, reserve: &mut Reserve) -> Option<Block> {
+        let at = one.base();
+        if self.take_mask(0, word_of(0, at), bit_of(0, at)) {
+            return Some(one);
+        }
+        while let Some(larger) = self.free_above(one) {
+            let above = larger.place();
+            if !self.take_mask(above.level, above.word, above.mask) {
+                continue;
+            }
+            let present = |level: &u32| self.ensure_kept(*level, at, reserve).is_ok();
+            let bottom = (0..above.level).rev().take_while(present).last();
+            let Some(Ok(order)) = bottom.map(|level| Order::new(ORDERS_PER_LEVEL * level)) else {
+                return Some(larger);
+            };
+            // Nothing is made any more: the words are there.
+            return match self.break_down(larger, Block::containing(at, order)) {
+                Ok(Taken::Block(block)) => Some(block),
+                _ => None,
+            };
+        }
+        None
     }
 
     /// Takes these very bits, if all are set.

@@ -51,6 +51,7 @@ pub(crate) use take::{Avoid, Taken};
 pub(crate) use walk::FreeBlocks;
 
 use crate::error::OutOfMemory;
+use crate::reserve::{Need, Reserve};
 use crate::words::Words;
 use alloc::vec::Vec;
 use memdesc::sync::atomic::AtomicU64;
@@ -143,6 +144,39 @@ impl Forest {
             index >>= ORDERS_PER_LEVEL;
         }
         self.words(level).install(word).map(|_| ())
+    }
+
+    /// Whether the word that holds `at` at `level` is present.
+    pub(crate) fn has_word(&self, level: u32, at: Granule) -> bool {
+        self.words(level).get(word_of(level, at)).is_some()
+    }
+
+    /// As [`ensure`](Self::ensure), by what was put by: nothing is allocated.
+    pub(crate) fn ensure_kept(
+        &self,
+        level: u32,
+        at: Granule,
+        reserve: &mut Reserve,
+    ) -> Result<(), OutOfMemory> {
+        let word = word_of(level, at);
+        if self.words(level).get(word).is_some() {
+            return Ok(());
+        }
+        for m in level + 1..=self.top {
+            self.has(level, m).install_kept(word_of(m, at), reserve)?;
+        }
+        self.words(level).install_kept(word, reserve).map(|_| ())
+    }
+
+    /// What making one word of each level below `level`, up to granule `last`,
+    /// present can take.
+    pub(crate) fn need_below(&self, level: u32, last: Granule) -> Need {
+        let mut need = Need::default();
+        for l in 0..level.min(self.top) {
+            self.words(l).add_need(word_of(l, last), &mut need);
+            (l + 1..=self.top).for_each(|m| self.has(l, m).add_need(word_of(m, last), &mut need));
+        }
+        need
     }
 
     /// Makes present what any free, merge or split at `at` can touch from

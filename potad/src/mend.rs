@@ -1,0 +1,173 @@
+//! Putting things right once there is time, and memory.
+//!
+//! # What always holds
+//!
+//! A report of failure and a free never ask for memory. What they used up of
+//! what was put by, and the blocks that they quarantined whole because it was
+//! not enough, make the zone *due*; slow paths that hold nothing look at that
+//! flag and mend: they put memory by again, and break those blocks after all.
+//! While memory is out the zone stays due.
+//!
+//! # Cost
+//!
+//! One load where nothing is due.
+
+use crate::closing::Kept;
+use crate::error::{Error, OutOfMemory};
+use crate::hand::Slot;
+use crate::poison::{Keeping, Poisoned};
+use crate::state::{State, immediate};
+use lookup::LookupError;
+use memdesc::sync::atomic::Ordering;
+use memdesc::{Block, Granule, Immediate, Order, OwnerId, Subtype};
+
+impl State {
+    /// Something is to be mended.
+    pub(crate) fn due(&self) {
+        // Relaxed: a slow path that misses it leaves it to the next.
+        self.due.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts memory by, and breaks the blocks that were quarantined whole. The
+    /// caller is outside any bracket and holds no lock of ours.
+    #[inline]
+    pub(crate) fn mend(&self) {
+        if self.due.load(Ordering::Relaxed) {
+            self.mend_slow();
+        }
+    }
+
+    #[cold]
+    fn mend_slow(&self) {
+        if self.due.swap(false, Ordering::Relaxed) && self.try_mend().is_err() {
+            self.due();
+        }
+    }
+
+    fn try_mend(&self) -> Result<(), OutOfMemory> {
+        self.put_by()?;
+        while let Some(at) = self.stock.poison.first_whole() {
+            // The words of its parts first, of the system's memory.
+            self.stock.forest.ensure_from(0, at)?;
+            self.with_shared_slot(|slot| self.break_whole(slot, at));
+            self.put_by()?;
+        }
+        // A refusal pins, and may not run drops inside the bracket.
+        let _guard = memdesc::pin();
+        while let Some(at) = self.stock.poison.take_hidden() {
+            if !self.with_shared_slot(|_| self.show(at)) {
+                self.stock.poison.hide(at);
+                return Err(OutOfMemory);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what is sound of a block that was quarantined whole. In one
+    /// bracket: the block is nobody's meanwhile.
+    fn break_whole(&self, slot: &Slot, at: Granule) {
+        if let Some(block) = self.stock.poison.take_whole(at) {
+            let given = self.give(slot, block);
+            debug_assert_eq!(given, Ok(()), "{block:?} was kept whole around {at:?}");
+        }
+    }
+
+    /// Publishes the word of a quarantined granule; `false` without memory. Inside
+    /// a bracket: whoever takes it off the record does so with every hand closed.
+    fn show(&self, at: Granule) -> bool {
+        if self.stock.poison.get(at) != Some(Poisoned::Quarantined) {
+            return true;
+        }
+        let word = immediate(Subtype::Quarantine, OwnerId::RESOURCE);
+        let word = Immediate { poisoned: true, ..word };
+        let shown = self.tree.publish_immediate(Block::containing(at, Order::ZERO), word);
+        !matches!(shown, Err(LookupError::OutOfMemory { .. }))
+    }
+
+    /// Fills up what one carve and the next failures can need.
+    pub(crate) fn put_by(&self) -> Result<(), OutOfMemory> {
+        if !self.stock.poison.is_ready() {
+            self.stock.poison.refill(0)?;
+        }
+        let last = self.spans.lock().iter().last();
+        let Some(last) = last else { return Ok(()) };
+        let need = self.stock.forest.need_below(self.largest_order().level(), last.last());
+        self.stock.reserve.lock().fill(&need)
+    }
+
+    /// Gives back those parts of a block that are to circulate again: one
+    /// poisoned granule, or one end of a closing range, costs at most `order`
+    /// blocks given and one kept. Allocates nothing: where the words for the
+    /// parts cannot be made of what was put by, the part that they are of is
+    /// kept whole.
+    #[cold]
+    pub(crate) fn give_suspect(&self, slot: &Slot, block: Block) -> Result<(), Error> {
+        let failed = self.stock.poison.first_of(block);
+        if failed.is_none()
+            && let Some(done) = self.give_sound(slot, block)
+        {
+            return done;
+        }
+        let Some((lower, upper)) = block.halves() else {
+            return self.keep(slot, block.base(), block);
+        };
+        let level = lower.order().level();
+        if level < block.order().level()
+            && let Some(at) = failed
+            && !self.make_word(level, block.base())
+        {
+            return self.keep(slot, at, block);
+        }
+        self.give_suspect(slot, lower)?;
+        self.give_suspect(slot, upper)
+    }
+
+    /// Makes a word present by what was put by; `false` if that is not enough.
+    fn make_word(&self, level: u32, at: Granule) -> bool {
+        if self.stock.forest.has_word(level, at) {
+            return true;
+        }
+        self.due();
+        self.stock.forest.ensure_kept(level, at, &mut self.stock.reserve.lock()).is_ok()
+    }
+
+    /// Gives a block that holds no poisoned granule, or lets a closing range keep
+    /// it; `None` if that is to be asked of its halves.
+    fn give_sound(&self, slot: &Slot, block: Block) -> Option<Result<(), Error>> {
+        let twice = Error::DoubleFree { asked: block.granules() };
+        match self.closing.keep(block) {
+            Kept::Outside => Some(slot.give(&self.stock, block).map_err(|_| twice)),
+            Kept::Here => Some(Ok(())),
+            Kept::Twice => Some(Err(twice)),
+            Kept::InPart => None,
+        }
+    }
+
+    /// Quarantines a block around a poisoned granule; one that was unpoisoned
+    /// meanwhile is given after all.
+    fn keep(&self, slot: &Slot, at: Granule, block: Block) -> Result<(), Error> {
+        match self.quarantine(at, block) {
+            Keeping::Done | Keeping::Twice => Ok(()),
+            Keeping::Sound => self.give_suspect(slot, block),
+        }
+    }
+
+    /// A poisoned granule, and the block around it, is nobody's: it never
+    /// circulates again. Look-ups are told later, for that may take memory; the
+    /// record is the truth.
+    pub(crate) fn quarantine(&self, at: Granule, block: Block) -> Keeping {
+        let kept = self.stock.poison.keep(at, block.order());
+        self.due();
+        kept
+    }
+
+    /// As [`quarantine`](Self::quarantine), for a block that was carved out of
+    /// what is free. The caller is inside a bracket, or every hand is closed.
+    pub(crate) fn settle_carved(&self, at: Granule, block: Block) {
+        self.stock.on_take(block);
+        if self.quarantine(at, block) == Keeping::Sound {
+            // Unpoisoned between its note and this.
+            self.give_closed_block(block);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Memory failure while memory is out: a report asks for none before the owner
+//! has heard, a free asks for none at all, and nothing is lost.
+
+use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
+use potad::{Potad, Resource, Zone};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts this thread's allocations, and refuses them once `LEFT` are made.
+struct Meter;
+
+thread_local! {
+    static MADE: Cell<u64> = const { Cell::new(0) };
+    static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+impl Meter {
+    fn admit() -> bool {
+        MADE.set(MADE.get() + 1);
+        let left = LEFT.get();
+        if left != u64::MAX {
+            LEFT.set(left.saturating_sub(1));
+        }
+        left != 0
+    }
+}
+
+// SAFETY: hands on to the system's allocator, or says that memory is out.
+unsafe impl GlobalAlloc for Meter {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !Self::admit() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !Self::admit() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !Self::admit() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static METER: Meter = Meter;
+
+/// Runs with memory for so many allocations.
+fn with_memory_for<R>(allocations: u64, run: impl FnOnce() -> R) -> R {
+    LEFT.set(allocations);
+    let result = run();
+    LEFT.set(u64::MAX);
+    result
+}
+
+fn order(order: u32) -> Order {
+    Order::new(order).unwrap()
+}
+
+struct Folio;
+impl Descriptor for Folio {
+    const NAME: &'static str = "folio";
+}
+
+/// Remembers how many allocations its thread had made when it was called.
+#[derive(Default)]
+struct Witness {
+    made: AtomicU64,
+    calls: AtomicU64,
+}
+
+impl Owner for Witness {
+    fn memory_failure(&self, _: &FailedBlock) -> Outcome {
+        self.made.store(MADE.get(), Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Outcome::Recovered
+    }
+}
+
+fn ram(granules: u64) -> (Potad, Zone, Arc<Witness>) {
+    let potad = Potad::new();
+    let ram = potad.register(Resource::new("ram").granule(4096).span(0..granules * 4096)).unwrap();
+    let witness = Arc::new(Witness::default());
+    ram.set_own_owner(witness.clone()).unwrap();
+    drop(potad::pin());
+    (potad, ram, witness)
+}
+
+/// Free, quarantined and kept beside: all there is, if nobody holds anything.
+fn accounted(ram: &Zone) -> u64 {
+    let stats = ram.stats();
+    assert_eq!(stats.pending, 0);
+    assert_eq!(ram.validate(), Ok(stats.free));
+    stats.free + stats.quarantined + stats.kept_whole
+}
+
+#[test]
+fn nothing_is_allocated_before_the_owner_is_called() {
+    let (potad, ram, witness) = ram(1 << 18);
+    let owner = potad.register_owner(witness.clone()).unwrap();
+    let typed = ram.alloc_owned(order(9), owner, Folio).unwrap();
+    let raw = ram.alloc_raw(order(9), owner).unwrap();
+    let bare = ram.alloc_bare(order(9)).unwrap();
+    let bases = [typed.address(), ram.address_of(raw.base()), ram.address_of(bare.base())];
+    for (calls, at) in
+        (1..).zip(bases.into_iter().flat_map(|base| (0..200).map(move |i| base + i * 4096)))
+    {
+        let before = MADE.get();
+        let report = potad.report_failure(at, 6, FailureKind::Consumed).unwrap();
+        assert_eq!((report.first, report.notified), (1, 1));
+        assert_eq!(witness.made.load(Ordering::Relaxed), before, "report {calls}");
+        assert_eq!(witness.calls.load(Ordering::Relaxed), calls);
+        // Known: nothing at all.
+        let before = MADE.get();
+        assert_eq!(potad.report_failure(at, 6, FailureKind::Consumed).unwrap().first, 0);
+        assert_eq!(MADE.get(), before);
+    }
+    let before = MADE.get();
+    ram.free_raw(raw).unwrap();
+    ram.free_bare(bare).unwrap();
+    assert_eq!(MADE.get(), before, "a free allocates nothing");
+    drop(typed);
+    assert_eq!(ram.stats().quarantined, 600);
+    assert_eq!(accounted(&ram), 1 << 18);
+}
+
+#[test]
+fn without_memory_one_granule_is_carved_out_of_an_untouched_tebibyte() {
+    for at in [0, 0x12_3456_7890, (1 << 40) - 1] {
+        let (potad, ram, _) = ram(1 << 28);
+        assert_eq!(ram.stats().reserve_bytes, 31 * 4096, "of an untouched tebibyte");
+        let report =
+            with_memory_for(0, || potad.report_failure(at, 6, FailureKind::Found)).unwrap();
+        assert_eq!((report.first, report.quarantined), (1, 1));
+        let stats = ram.stats();
+        assert_eq!((stats.quarantined, stats.kept_whole), (1, 0), "what was put by is enough");
+        assert_eq!(stats.blocks.iter().sum::<u64>(), 28, "the rest is in 28 blocks");
+        assert_eq!(accounted(&ram), 1 << 28);
+    }
+}
+
+#[test]
+fn without_memory_a_freed_block_of_any_order_keeps_one_granule() {
+    for k in 0..=24 {
+        let (potad, ram, witness) = ram(1 << 24);
+        let block = ram.alloc_bare(order(k)).unwrap();
+        let at = ram.address_of(block.base()) + ((1 << k) * 5 / 7) * 4096;
+        with_memory_for(0, || {
+            potad.report_failure(at, 12, FailureKind::Found).unwrap();
+            ram.free_bare(block).unwrap();
+        });
+        assert_eq!(witness.calls.load(Ordering::Relaxed), 1);
+        let stats = ram.stats();
+        assert_eq!((stats.quarantined, stats.kept_whole), (1, 0), "order {k}");
+        assert_eq!(stats.blocks.iter().sum::<u64>(), 24, "at most one block of each order");
+        assert_eq!(accounted(&ram), 1 << 24);
+    }
+}
+
+#[test]
+fn what_was_put_by_runs_out_and_blocks_are_kept_whole_until_memory_is_back() {
+    let (potad, ram, witness) = ram(1 << 28);
+    let live = ram.alloc_bare(order(22)).unwrap();
+    let inside = ram.address_of(live.base()) + (1 << 33);
+    // Far from each other: each needs tables of its own.
+    let far: Vec<u64> = (1..12).map(|i| (i << 36) + 0x12_3000).collect();
+    with_memory_for(0, || {
+        for &at in &far {
+            let report = potad.report_failure(at, 6, FailureKind::Found).unwrap();
+            assert_eq!(report.quarantined, 1);
+        }
+        potad.report_failure(inside, 6, FailureKind::Found).unwrap();
+        ram.free_bare(live).unwrap();
+    });
+    assert_eq!(witness.calls.load(Ordering::Relaxed), 1);
+    let stats = ram.stats();
+    assert_eq!(stats.quarantined, 12);
+    assert!(stats.kept_whole >= 64, "{} granules beside the failed ones", stats.kept_whole);
+    assert_eq!(accounted(&ram), 1 << 28);
+    // A second granule of a block that is kept whole is out of circulation too,
+    // and told to nobody.
+    let beside = with_memory_for(0, || {
+        let near = far[10] + 4096;
+        potad.report_failure(near, 6, FailureKind::Found).unwrap()
+    });
+    assert_eq!((beside.first, beside.quarantined), (1, 1));
+    assert_eq!(witness.calls.load(Ordering::Relaxed), 1);
+
+    // Memory is back: the next slow path breaks them.
+    let page = ram.alloc_bare(order(0)).unwrap();
+    ram.free_bare(page).unwrap();
+    let stats = ram.stats();
+    assert_eq!((stats.quarantined, stats.kept_whole), (13, 0));
+    assert_eq!(stats.free, (1 << 28) - 13);
+    let guard = potad::pin();
+    for at in far {
+        assert_eq!(ram.find(at, &guard).unwrap().kind_name(), "quarantine");
+    }
+    assert_eq!(accounted(&ram), 1 << 28);
+}
+
+#[test]
+fn wherever_memory_runs_out_nothing_is_lost() {
+    for allocations in 0..60 {
+        let (potad, ram, witness) = ram(1 << 24);
+        let blocks: Vec<_> = (12..18).map(|k| ram.alloc_bare(order(k)).unwrap()).collect();
+        let bases: Vec<u64> = blocks.iter().map(|block| ram.address_of(block.base())).collect();
+        with_memory_for(allocations, || {
+            for (i, &base) in (1..).zip(&bases) {
+                potad.report_failure(base + i * 4096, 6, FailureKind::Found).unwrap();
+                potad.report_failure((1 << 35) + (i << 31), 6, FailureKind::Found).unwrap();
+            }
+            for block in blocks {
+                ram.free_bare(block).unwrap();
+            }
+        });
+        assert_eq!(witness.calls.load(Ordering::Relaxed), 6);
+        assert_eq!(ram.stats().quarantined, 12);
+        assert_eq!(accounted(&ram), 1 << 24, "memory for {allocations} allocations");
+        ram.retry_failures();
+        assert_eq!(ram.stats().kept_whole, 0);
+        assert_eq!(accounted(&ram), 1 << 24);
+    }
+}
+
+#[test]
+fn a_range_leaves_with_blocks_that_were_kept_whole() {
+    let (potad, ram, _) = ram(1 << 24);
+    with_memory_for(0, || {
+        for i in 0..12 {
+            potad.report_failure(i << 32, 6, FailureKind::Found).unwrap();
+        }
+    });
+    assert!(ram.stats().kept_whole > 0);
+    let removal = ram.hot_remove(0..1 << 33).unwrap();
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.finish().unwrap();
+    let stats = ram.stats();
+    assert_eq!((stats.quarantined, stats.kept_whole), (10, 0));
+    assert_eq!(accounted(&ram), (1 << 24) - (1 << 21));
+}
+
+#[test]
+fn an_owner_may_free_in_its_callback_without_memory() {
+    struct Frees {
+        ram: Zone,
+        block: std::sync::Mutex<Option<potad::RawBlock>>,
+    }
+    impl Owner for Frees {
+        fn memory_failure(&self, _: &FailedBlock) -> Outcome {
+            let block = self.block.lock().unwrap().take();
+            block.map_or(Outcome::Failed, |block| match self.ram.free_raw(block) {
+                Ok(()) => Outcome::Recovered,
+                Err(_) => Outcome::Failed,
+            })
+        }
+    }
+    let (potad, ram, _) = ram(1 << 20);
+    let frees = Arc::new(Frees { ram: ram.clone(), block: std::sync::Mutex::new(None) });
+    let owner = potad.register_owner(frees.clone()).unwrap();
+    let block = ram.alloc_raw(order(15), owner).unwrap();
+    let at = ram.address_of(block.base()) + 77 * 4096;
+    *frees.block.lock().unwrap() = Some(block);
+    let report = with_memory_for(0, || potad.report_failure(at, 6, FailureKind::Consumed)).unwrap();
+    assert_eq!((report.notified, report.outcome), (1, Outcome::Recovered));
+    assert_eq!(ram.stats().quarantined, 1);
+    assert_eq!(accounted(&ram), 1 << 20);
+}
