@@ -23,7 +23,7 @@ use alloc::boxed::Box;
 use memdesc::{AtomicWord, Lines, OnceSlot};
 
 /// Index bits that one table resolves. Models make do with smaller ones.
-const BITS: u32 = if cfg!(loom) { 6 } else { 9 };
+const BITS: u32 = if cfg!(any(loom, shuttle)) { 6 } else { 9 };
 const FAN: usize = 1 << BITS;
 const DEPTHS: u32 = 5;
 

@@ -28,6 +28,10 @@
 mod harness;
 #[cfg(loom)]
 pub mod home;
+#[cfg(shuttle)]
+pub mod schedules;
+#[cfg(shuttle)]
+pub mod world;
 
 #[cfg(loom)]
 pub use harness::{bounded, model, twin, twin_bounded, twin_in_child};

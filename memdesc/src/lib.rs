@@ -7,12 +7,12 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(any(feature = "std", loom, test))]
+#[cfg(any(feature = "std", loom, shuttle, test))]
 extern crate std;
 
 mod anchor;
 mod block;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod canary;
 mod cell;
 mod dead;
@@ -35,7 +35,7 @@ mod owner;
 mod pages;
 mod reclaim;
 mod refs;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(any(loom, shuttle))))]
 mod slab;
 #[doc(hidden)]
 pub mod sync;
@@ -66,7 +66,7 @@ pub use once::{OnceSlot, Owns};
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
 pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox};
-pub use reclaim::{Guard, pin};
+pub use reclaim::{Guard, Participant, pin};
 pub use refs::{ErasedRef, Ref};
 pub use tail::Tail;
 pub use word::{AtomicWord, Word, WordKind};

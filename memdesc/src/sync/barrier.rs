@@ -16,7 +16,7 @@
 //! The choice is made once per process; a `light` that runs before the choice
 //! is known is a full fence, which is right with either `heavy`.
 
-#[cfg(all(not(loom), feature = "std", target_os = "linux"))]
+#[cfg(all(not(any(loom, shuttle)), feature = "std", target_os = "linux"))]
 mod asymmetric {
     use core::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
     use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
@@ -75,7 +75,7 @@ mod asymmetric {
     }
 }
 
-#[cfg(not(all(not(loom), feature = "std", target_os = "linux")))]
+#[cfg(not(all(not(any(loom, shuttle)), feature = "std", target_os = "linux")))]
 mod asymmetric {
     use crate::sync::atomic::{Ordering, fence};
 

@@ -14,7 +14,7 @@ use core::ops::Deref;
 use memdesc::{Granule, ORDERS_PER_LEVEL, Order};
 
 /// Blocks per bracket of a batch: what is in transit at once.
-pub(crate) const BATCH: usize = if cfg!(loom) { 4 } else { 512 };
+pub(crate) const BATCH: usize = if cfg!(any(loom, shuttle)) { 4 } else { 512 };
 
 /// Blocks on their way from the slot to its caller.
 pub(crate) struct Batch {
