@@ -20,8 +20,9 @@
 //! ownership does, and nothing worse. A hit costs three loads of lines that are
 //! the user's own, and one of a line that is written when a node is unlinked.
 
-use crate::immediate::take_immediate;
+use crate::immediate::own_immediate;
 use crate::node::Nodes;
+use crate::publish::clear;
 use crate::slots::{covering, place_of};
 use crate::sparse::Group;
 use crate::tree::Tree;
@@ -118,17 +119,31 @@ impl<H: Home> Tree<H> {
 
     /// As [`clear_immediate`](Self::clear_immediate), if the short cut leads
     /// there and such a word is there: whether it was done.
+    ///
+    /// Plain loads and stores: a mark that
+    /// [`poison_immediate`](Self::poison_immediate) makes at this very moment
+    /// may be lost. The allocator marks only while every hand is closed, and
+    /// clears within a hand's bracket, so the two never meet there.
     #[inline(always)]
     #[must_use = "if not, it is to be done the long way"]
     pub fn clear_by(&self, leaf: &Leaf, block: Block) -> bool {
         let Some(group) = self.near(leaf, block) else { return false };
         if block.order() != Order::ZERO {
-            return take_immediate(block, covering(group, block)).is_ok();
+            let slots = covering(group, block);
+            let own = own_immediate(block, slots).is_ok();
+            if own {
+                clear(slots);
+            }
+            return own;
         }
         let slot = &group[place_of(block.base(), 0)];
-        // Relaxed and AcqRel: as in a clearing without a short cut.
+        // Relaxed and Release: the slot is the caller's; whoever sees nothing
+        // sees what came before.
         let own = Immediate::is_of(slot.load(Ordering::Relaxed), Order::ZERO);
-        own && !slot.swap(Word::EMPTY, Ordering::AcqRel).is_empty()
+        if own {
+            slot.store(Word::EMPTY, Ordering::Release);
+        }
+        own
     }
 
     /// The node of a block, if the short cut leads there.

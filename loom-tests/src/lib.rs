@@ -21,6 +21,13 @@
 //!     cargo test --release --package potad-loom-tests real_
 //! ```
 //!
+//! Of the whole, which is too large for loom, random schedules are run by shuttle
+//! instead (`schedules`, `world`, `tests/s_*.rs`):
+//!
+//! ```sh
+//! cargo shuttle -- --nocapture
+//! ```
+//!
 //! Everything a model uses is made inside its closure. Two threads are
 //! explored in full; three only with a bound.
 

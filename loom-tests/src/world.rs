@@ -142,6 +142,36 @@ impl World {
         }
     }
 
+    /// Asks for `count` blocks at once; fewer, if there are no more.
+    pub fn alloc_many(&self, who: Who, order: u32, count: usize) -> Vec<BareBlock> {
+        let order = Order::new(order).expect("an order");
+        let from = self.witness().tick();
+        let mut blocks = Vec::new();
+        match self.zone.alloc_many(order, count, |block| blocks.push(block)) {
+            Ok(got) => assert_eq!(got, blocks.len()),
+            Err(Error::Exhausted { .. }) => {}
+            Err(why) => panic!("{why}"),
+        }
+        let mut witness = self.witness();
+        blocks.iter().for_each(|block| witness.hold(who, block.granules(), from));
+        if blocks.len() < count {
+            let until = witness.tick();
+            witness.refused.push(Refusal { order, from, until });
+        }
+        blocks
+    }
+
+    /// Gives blocks back at once.
+    pub fn free_many(&self, who: Who, blocks: Vec<BareBlock>) {
+        let ranges: Vec<_> = blocks.iter().map(BareBlock::granules).collect();
+        let mut witness = self.witness();
+        let given: Vec<_> = ranges.iter().flat_map(|range| witness.release(who, *range)).collect();
+        drop(witness);
+        let freed = self.zone.free_many(blocks).map_err(|refused| refused.why);
+        assert_eq!(freed, Ok(ranges.len()));
+        self.witness().freed(&given);
+    }
+
     /// Gives a block back, by `give`.
     pub fn free<R>(&self, who: Who, range: Granules, give: impl FnOnce() -> R) -> R {
         let given = self.witness().release(who, range);

@@ -1,5 +1,5 @@
-//! The allocator alone: mixed orders through hands and without, frees
-//! elsewhere, and requests that cannot be met.
+//! The allocator alone: mixed orders through hands and without, in batches too,
+//! frees elsewhere, and requests that cannot be met.
 
 #![cfg(shuttle)]
 
@@ -18,6 +18,11 @@ fn user(world: &World, mail: &Mail, who: Who) {
     let mut hand = (who % 2 == 0).then(|| world.zone.hand());
     let mut kept = Vec::new();
     for _ in 0..3 {
+        if choose(4) == 0 {
+            let many = world.alloc_many(who, choose(2) as u32, 3);
+            world.free_many(who, many);
+            continue;
+        }
         let order = ORDERS[choose(6) as usize];
         let block = world.alloc(who, order, |order| match &mut hand {
             Some(hand) => hand.alloc_bare(order),

@@ -39,9 +39,9 @@ impl BareBlock {
     }
 
     /// The first granule.
-    #[inline]
+    #[inline(always)]
     pub fn base(&self) -> Granule {
-        self.block().base()
+        self.code.base()
     }
 
     /// The order.
@@ -79,8 +79,9 @@ impl RawBlock {
     }
 
     /// The first granule.
+    #[inline(always)]
     pub fn base(&self) -> Granule {
-        self.block().base()
+        self.code.base()
     }
 
     /// The order.

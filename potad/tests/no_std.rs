@@ -114,7 +114,7 @@ fn threads_allocate_find_and_free_and_nothing_is_left() {
                     assert!(found.block().contains(ram.granule_at(found_at(&found)).unwrap()));
                 }
                 looks += 1;
-                if looks % 16 == 0 {
+                if looks.is_multiple_of(16) {
                     guard.repin();
                 }
             }

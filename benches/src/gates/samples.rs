@@ -4,7 +4,7 @@ use super::rows::Bound;
 use serde::Serialize;
 
 /// Above this, R says that the machine was not ours alone.
-const DISTURBED: f64 = 1.15;
+pub(super) const DISTURBED: f64 = 1.15;
 
 /// One figure and the floor around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,7 @@ impl Verdict {
 }
 
 /// Returns the median of the undisturbed samples and the verdict; `least_rmw`
-/// is the least R of the whole run.
+/// is what R is in a tenth of the whole run, or less.
 pub fn judge(
     samples: &[Sample],
     least_rmw: f64,

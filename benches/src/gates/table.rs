@@ -86,6 +86,15 @@ impl Table {
         &self.rows
     }
 
+    /// Enters what another build counted: a row of this name and its figure.
+    pub fn enter_counted(&mut self, name: &str, value: f64) {
+        let is_it = |row: &&mut Measured| row.row.counted && row.row.name == name;
+        if let Some(row) = self.rows.iter_mut().find(is_it) {
+            let met = row.row.bound.is_met(value, row.row.gate);
+            row.judge((Some(value), if met { Verdict::Met } else { Verdict::Missed }));
+        }
+    }
+
     /// Whether a row is missed.
     pub fn has_missed(&self) -> bool {
         self.rows.iter().any(|row| row.verdict == Verdict::Missed)
@@ -109,7 +118,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Spread { least, median, most, measured, dropped } = self.spread;
         write!(f, "R = {median:.2} ns (least {least:.2}, most {most:.2}, ")?;
-        writeln!(f, "{dropped} of {measured} above 1.15x the least and dropped)")?;
+        writeln!(f, "{dropped} of {measured} above 1.15x the least tenth and dropped)")?;
         for row in &self.rows {
             write!(f, "{row}")?;
         }

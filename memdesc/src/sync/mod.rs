@@ -246,7 +246,8 @@ mod mutex {
         pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             // Acquire pairs with the guard's Release.
             let was_held = self.held.swap(true, Ordering::Acquire);
-            (!was_held).then_some(MutexGuard { lock: self })
+            // Lazily: a guard made and dropped would open the holder's lock.
+            (!was_held).then(|| MutexGuard { lock: self })
         }
 
         /// The value: nobody else can be here.

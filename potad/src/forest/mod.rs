@@ -45,7 +45,7 @@ mod walk;
 pub(crate) use directed::End;
 pub(crate) use give::AlreadyFree;
 pub(crate) use memory::GivenBack;
-pub(crate) use runs::{ALIGNED, block_of, lowest_run};
+pub(crate) use runs::{ALIGNED, block_of, lowest_run, lowest_runs, run_starts};
 pub(crate) use stretch::Stretch;
 pub(crate) use take::{Avoid, Taken};
 pub(crate) use walk::FreeBlocks;
@@ -61,6 +61,8 @@ use memdesc::{Granule, LEVELS, ORDERS_PER_LEVEL};
 pub(crate) struct Forest {
     /// The highest level: one word of it spans the whole reach.
     top: u32,
+    /// The last granule of the reach.
+    last: Granule,
     /// `free[l]`: the words of level `l`.
     free: [Words; LEVELS as usize],
     /// `has(l, m)` for `l < m <= top`: bit `i` says that some word of level
@@ -73,8 +75,10 @@ impl Forest {
     pub(crate) fn new(top: u32) -> Self {
         debug_assert!(top < LEVELS);
         let levels = top as usize + 1;
+        let bits = (ORDERS_PER_LEVEL * top + 5).min(63);
         Self {
             top,
+            last: Granule((1 << bits) - 1),
             free: Default::default(),
             has: (0..levels * (levels - 1) / 2).map(|_| Words::default()).collect(),
         }
@@ -95,8 +99,7 @@ impl Forest {
     /// still lives at the top level, so half of the top word is used.
     #[inline]
     pub(crate) fn last_granule(&self) -> Granule {
-        let bits = (ORDERS_PER_LEVEL * self.top + 5).min(63);
-        Granule((1 << bits) - 1)
+        self.last
     }
 
     fn words(&self, level: u32) -> &Words {

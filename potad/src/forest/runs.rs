@@ -24,6 +24,21 @@ pub(crate) fn lowest_run(bits: u64, run: u32) -> Option<u64> {
         .then(|| first.wrapping_shl(run - 1).wrapping_sub(first) | first.wrapping_shl(run - 1))
 }
 
+/// The lowest `count` aligned runs of `run` set bits, or all if there are fewer.
+#[inline]
+pub(crate) fn lowest_runs(bits: u64, run: u32, count: u32) -> u64 {
+    let mut starts = run_starts(bits, run);
+    if starts.count_ones() > count {
+        let mut beyond = starts;
+        for _ in 0..count {
+            beyond &= beyond - 1;
+        }
+        starts &= !beyond;
+    }
+    // A run of ones from each start on: they are aligned, so none overlap.
+    starts.wrapping_mul((1 << run) - 1)
+}
+
 /// The aligned run of `run` set bits in the smallest wholly free group of the
 /// word, lowest first among equals: larger groups stay whole.
 #[inline]

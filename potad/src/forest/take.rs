@@ -1,6 +1,6 @@
 //! Taking a block: in its own level, else out of a larger one.
 
-use super::runs::{block_of, lowest_run, run_starts, snuggest_run};
+use super::runs::{block_of, lowest_runs, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
 use core::ops::ControlFlow;
@@ -246,11 +246,7 @@ impl Forest {
         let Some(atomic) = self.word(level, word) else { return 0 };
         let mut value = atomic.load(Ordering::Relaxed);
         loop {
-            let mut wanted = 0;
-            for _ in 0..count {
-                let Some(mask) = lowest_run(value & !wanted, run) else { break };
-                wanted |= mask;
-            }
+            let wanted = lowest_runs(value, run, count);
             if wanted == 0 {
                 return 0;
             }

@@ -1,80 +1,104 @@
-//! Taking many blocks inside one bracket.
+//! Many blocks inside one bracket.
+//!
+//! # How
+//!
+//! What is taken is noted word by word, with the places of all its blocks, and
+//! told apart into blocks outside the bracket. What is given is put together
+//! again: blocks of one word that follow each other are one operation.
 //!
 //! # Cost (read-modify-writes)
 //!
 //! Granules out of whole words: 1 per word while words come one by one, 1 per
-//! up to 64 words where the word above has them.
+//! up to 64 words where the word above has them. Back in address order: 1 per
+//! word.
 
 use super::code::Code;
+use super::held::Held;
 use super::slot::{CLAIMED_ORDERS, Slot};
 use crate::error::OutOfMemory;
-use crate::forest::{Taken, lowest_run};
+use crate::forest::{Taken, lowest_runs};
 use crate::stock::Stock;
-use core::ops::Deref;
 use memdesc::{Granule, ORDERS_PER_LEVEL, Order};
 
-/// Blocks per bracket of a batch: what is in transit at once.
-pub(crate) const BATCH: usize = if cfg!(any(loom, shuttle)) { 4 } else { 512 };
+/// Words per bracket of a batch: what is in transit at once.
+pub(crate) const BATCH: usize = if cfg!(any(loom, shuttle)) { 4 } else { 64 };
 
-/// Blocks on their way from the slot to its caller.
+/// Blocks of one order on their way from the slot to its caller.
+#[derive(Debug)]
 pub(crate) struct Batch {
-    codes: [Code; BATCH],
+    order: Order,
+    /// A word of the order's level, and the places of blocks in it.
+    words: [(u64, u64); BATCH],
     len: usize,
+    blocks: usize,
 }
 
 impl Batch {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self { codes: [Code::LEAST; BATCH], len: 0 }
+    pub(crate) fn new(order: Order) -> Self {
+        Self { order, words: [(0, 0); BATCH], len: 0, blocks: 0 }
     }
 
-    /// Adds a block; callers count, and one too many is left out.
-    #[inline(always)]
-    pub(crate) fn push(&mut self, code: Code) {
-        debug_assert!(self.len < BATCH);
-        if let Some(next) = self.codes.get_mut(self.len) {
-            *next = code;
+    /// How many blocks there are.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Words that there is room for.
+    fn room(&self) -> usize {
+        BATCH - self.len
+    }
+
+    /// Adds the blocks at these places of a word; callers see to the room, and
+    /// what is too much is left out.
+    fn push(&mut self, word: u64, places: u64) {
+        debug_assert!(self.room() > 0);
+        if let Some(next) = self.words.get_mut(self.len) {
+            *next = (word, places);
             self.len += 1;
+            self.blocks += (places.count_ones() / self.order.run()) as usize;
         }
     }
-}
 
-impl Deref for Batch {
-    type Target = [Code];
-
-    #[inline]
-    fn deref(&self) -> &[Code] {
-        &self.codes[..self.len]
+    /// Tells each block, word by word, lowest first.
+    pub(crate) fn for_each(&self, mut tell: impl FnMut(Code)) {
+        let run = self.order.run();
+        for &(word, places) in &self.words[..self.len] {
+            let mut starts = crate::forest::run_starts(places, run);
+            while starts != 0 {
+                let first = u64::from(starts.trailing_zeros());
+                starts &= starts - 1;
+                if let Some(code) = Code::at(word, first, self.order) {
+                    tell(code);
+                }
+            }
+        }
     }
 }
 
 impl Slot {
     /// Takes up to `room` blocks at once: whole words, without a search for
-    /// each. Fewer, or none, only where the next word has to be searched.
+    /// each. Fewer only where no more are found near, or the batch is full.
     pub(crate) fn take_many(
         &self,
         stock: &Stock,
-        order: Order,
         room: usize,
         out: &mut Batch,
     ) -> Result<(), OutOfMemory> {
+        let order = out.order;
         if order.get() <= CLAIMED_ORDERS {
-            return self.take_many_small(stock, order, room, out);
+            return self.take_many_small(stock, room, out);
         }
         let (level, run) = (order.level(), order.run());
-        while out.len() < room {
+        while out.blocks() < room && out.room() > 1 {
             let Taken::Block(block) = self.take_shared(stock, order)? else { break };
-            out.push(Code::of(block));
+            let place = block.place();
+            out.push(place.word, place.mask);
             // The rest of the same word in one go.
-            let word = block.place().word;
-            let more = (room - out.len()).min((64 / run) as usize);
-            let mut taken = stock.forest.take_runs(level, word, run, more as u32);
-            while let Some(mask) = lowest_run(taken, run) {
-                taken &= !mask;
-                let first = u64::from(mask.trailing_zeros());
-                let Some(code) = Code::at(word, first, order) else { break };
-                stock.on_take_code(code);
-                out.push(code);
+            let more = (room - out.blocks()).min((64 / run) as usize);
+            let taken = stock.forest.take_runs(level, place.word, run, more as u32);
+            if taken != 0 {
+                stock.on_take_place(memdesc::Place { mask: taken, ..place });
+                out.push(place.word, taken);
             }
         }
         Ok(())
@@ -83,35 +107,43 @@ impl Slot {
     fn take_many_small(
         &self,
         stock: &Stock,
-        order: Order,
         room: usize,
         out: &mut Batch,
     ) -> Result<(), OutOfMemory> {
+        let order = out.order;
         loop {
             for claim in &self.claims {
-                claim.take_many(order, room, out);
+                let wanted = room - out.blocks();
+                if wanted > 0
+                    && out.room() > 0
+                    && let Some((word, places)) = claim.take_runs(order, wanted)
+                {
+                    out.push(word, places);
+                }
             }
-            if out.len() == room || !self.refill(stock, order)? {
+            if out.blocks() == room || out.room() == 0 || !self.refill(stock, order)? {
                 return Ok(());
             }
             if let Some(whole) = self.claims.iter().find(|claim| claim.mask() == u64::MAX) {
-                self.take_whole_words(stock, whole.word(), order, room, out)?;
+                self.take_whole_words(stock, whole, room, out)?;
             }
         }
     }
 
-    /// Takes whole words beside `word`, which was whole, as far as their places
-    /// one level up are free and `room` is left for all that they hold.
+    /// Takes whole words beside that of `whole`, as far as their places one
+    /// level up are free and `room` is left for all that they hold.
     fn take_whole_words(
         &self,
         stock: &Stock,
-        word: u64,
-        order: Order,
+        whole: &Held,
         room: usize,
         out: &mut Batch,
     ) -> Result<(), OutOfMemory> {
-        let each = 64 >> order.get();
-        let wanted = (room - out.len()) / each;
+        let word = whole.word();
+        let each = 64 >> out.order.get();
+        // Room for the claims is left.
+        let wanted =
+            ((room - out.blocks()) / each).min(out.room().saturating_sub(self.claims.len()));
         if wanted == 0 || stock.forest.top() == 0 {
             return Ok(());
         }
@@ -124,11 +156,56 @@ impl Slot {
             let word = above << ORDERS_PER_LEVEL | u64::from(taken.trailing_zeros());
             taken &= taken - 1;
             stock.on_claim(word);
-            let places = (0..64).step_by(1 << order.get());
-            places
-                .filter_map(|first| Code::small(word, first, order))
-                .for_each(|code| out.push(code));
+            out.push(word, u64::MAX);
         }
         Ok(())
+    }
+
+    /// Gives blocks back. Those that must go the long way (a suspect one, one
+    /// that is free already) are moved to the beginning: how many.
+    pub(crate) fn give_many(&self, stock: &Stock, codes: &mut [Code]) -> usize {
+        // Inside the bracket: as in `give_at_hand`.
+        let suspect = stock.poison.is_any_suspect();
+        let (mut from, mut left) = (0, 0);
+        while let Some(&first) = codes.get(from) {
+            let mut to = from + 1;
+            let given = if suspect || !first.is_small() {
+                self.give_at_hand(stock, first)
+            } else {
+                let (word, mut mask) = first.small_place();
+                while let Some(&next) = codes.get(to)
+                    && next.is_small()
+                    && let (same, more) = next.small_place()
+                    && same == word
+                    && mask & more == 0
+                {
+                    mask |= more;
+                    to += 1;
+                }
+                self.give_places(stock, word, mask).is_ok()
+            };
+            while !given && from < to {
+                // One by one, for some of them may be in order.
+                let code = codes[from];
+                if !self.give_at_hand(stock, code) {
+                    codes[left] = code;
+                    left += 1;
+                }
+                from += 1;
+            }
+            from = to;
+        }
+        left
+    }
+}
+
+impl Held {
+    /// Takes up to `count` aligned runs of an order, at most 2, out of the mask:
+    /// the word, and their places.
+    fn take_runs(&self, order: Order, count: usize) -> Option<(u64, u64)> {
+        let mask = self.mask();
+        let places = lowest_runs(mask, order.run(), count.min(64) as u32);
+        self.set_mask(mask & !places);
+        (places != 0).then(|| (self.word(), places))
     }
 }

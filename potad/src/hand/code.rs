@@ -20,7 +20,7 @@ pub(crate) struct Code(NonZero<u64>);
 
 impl Code {
     /// A granule: the first.
-    pub(super) const LEAST: Self = Self(NonZero::<u64>::MIN);
+    pub(crate) const LEAST: Self = Self(NonZero::<u64>::MIN);
 
     #[inline(always)]
     pub(crate) fn of(block: Block) -> Self {
@@ -47,6 +47,12 @@ impl Code {
         let order = self.order();
         // As `Block::decode`, of what is never 0.
         Block::containing(Granule((self.0.get() - order.granules()) >> 1), order)
+    }
+
+    /// The first granule: all but the end's bit.
+    #[inline(always)]
+    pub(crate) fn base(self) -> Granule {
+        Granule((self.0.get() & (self.0.get() - 1)) >> 1)
     }
 
     #[inline(always)]
@@ -99,6 +105,7 @@ mod tests {
                 let code = Code::of(block);
                 let place = block.place();
                 assert_eq!(code.block(), block);
+                assert_eq!((code.base(), code.order()), (block.base(), order));
                 assert_eq!(code.place(), place);
                 let first = u64::from(place.mask.trailing_zeros());
                 assert!(Code::at(place.word, first, order) == Some(code));

@@ -4,8 +4,9 @@
 //!
 //! A free into a claimed word, or into a pending one, is a plain operation. A
 //! free elsewhere opens its pending word, and the one that waited in the same
-//! place is given: one RMW for all its places, and none on its own line if it
-//! is whole by then. A free of a higher order goes to the forest at once.
+//! place goes to the outbox. Full, that is given: one RMW for all places of a
+//! word, and none on its own line if it is whole by then. A free of a higher
+//! order goes to the forest at once.
 //!
 //! # What always holds
 //!
@@ -105,10 +106,13 @@ impl Slot {
         stock.forest.give(place, |level, word| self.is_warm(level, word))
     }
 
-    /// Makes the places wait as their word's pending one, and gives those that
-    /// waited there for another.
+    /// Makes the places wait as their word's pending one; those that waited
+    /// there for another wait in the outbox.
     #[inline]
     fn open_pending(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
+        if let Some(held) = self.outbox.of(word) {
+            return held.add(mask).then_some(()).ok_or(AlreadyFree);
+        }
         // Nothing waits for this look unless it says no: it brings the line
         // near until the word is given.
         if stock.forest.load(0, word) & mask != 0 {
@@ -118,10 +122,18 @@ impl Slot {
         let (before, waiting) = (pending.word(), pending.mask());
         pending.set(word, mask);
         self.last.store(word, Ordering::Relaxed);
-        if waiting != 0 {
-            self.give_word(stock, before, waiting);
+        if waiting != 0 && self.outbox.put(before, waiting) {
+            self.give_outbox(stock);
         }
         Ok(())
+    }
+
+    /// Gives what waits in the outbox.
+    #[inline(never)]
+    fn give_outbox(&self, stock: &Stock) {
+        for (word, mask) in self.outbox.drain() {
+            self.give_word(stock, word, mask);
+        }
     }
 
     /// Gives places of a word of level 0 that the hand holds, and has forgotten
@@ -141,6 +153,7 @@ impl Slot {
                 stock.forest.merge(level, word);
             }
         }
+        self.give_outbox(stock);
         for (word, mask) in self.pending.iter().chain(&self.claims).filter_map(Held::release) {
             self.give_word(stock, word, mask);
         }

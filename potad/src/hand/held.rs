@@ -1,6 +1,5 @@
 //! A word of level 0 and the places of it that a hand owns.
 
-use super::batch::Batch;
 use super::code::Code;
 use crate::forest::{ALIGNED, lowest_run};
 use memdesc::sync::atomic::Ordering;
@@ -101,27 +100,6 @@ impl Held {
         let first = u64::from(starts.trailing_zeros());
         self.set_mask(mask & !(((1 << order.granules()) - 1) << first));
         Code::small(self.word(), first, order)
-    }
-
-    /// Takes blocks of `order`, at most 2, until `out` has `room` of them.
-    pub(super) fn take_many(&self, order: Order, room: usize, out: &mut Batch) {
-        if order != Order::ZERO {
-            while out.len() < room
-                && let Some(code) = self.take(order)
-            {
-                out.push(code);
-            }
-            return;
-        }
-        let (word, mut mask) = (self.word(), self.mask());
-        while out.len() < room
-            && mask != 0
-            && let Some(code) = Code::small(word, u64::from(mask.trailing_zeros()), order)
-        {
-            out.push(code);
-            mask &= mask - 1;
-        }
-        self.set_mask(mask);
     }
 
     /// Takes the lowest block of `order`, at most 5, out of the mask.

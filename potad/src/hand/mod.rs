@@ -6,11 +6,12 @@ mod code;
 mod gate;
 mod give;
 mod held;
+mod outbox;
 mod place;
 mod slot;
 mod take;
 
-pub(crate) use batch::{BATCH, Batch};
+pub(crate) use batch::Batch;
 pub(crate) use code::Code;
 pub(crate) use gate::{Closed, Gate};
 pub(crate) use slot::{HIDDEN_GRANULES, Slot};

@@ -7,6 +7,7 @@
 //!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
 //!  claim 1  word 0x42  mask 1111..
 //!  pending  word 0x97  mask 0100..   frees elsewhere, not yet given: word `w` at `w % 8`
+//!  outbox   word 0x1f  mask 0010..   those that another word took the place of
 //!  warm[l]  word                     of level l: not merged while it is ours
 //!  closed   0                        written by whoever reaches in
 //! ```
@@ -15,7 +16,8 @@
 //!
 //! - Bits of a claim's or a pending mask belong to the hand: they are in no
 //!   forest word, in no other mask and in no other slot.
-//! - A word is at most once among the claims and pending words of a slot.
+//! - A word is at most once among the claims, pending words and outbox of a
+//!   slot.
 //! - Only the owner, inside its bracket, or a closer that found the slot closed
 //!   and not busy, touches anything but `closed`.
 //! - Granules are in no word and in no mask only while some slot is busy: once
@@ -40,6 +42,7 @@
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
 
 use super::held::Held;
+use super::outbox::{OUTBOX, Outbox};
 use crate::placement::Class;
 use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
@@ -51,13 +54,13 @@ use memdesc::{Block, LEVELS};
 pub(crate) const CLAIMS: usize = 2;
 
 /// Words of pending frees of a hand, each where its number says; one that is
-/// in another's way is given. So neighbours merge even where several streams
+/// in another's way goes to the outbox. So neighbours merge even where several streams
 /// of frees mix, and a word's line has come near by the time it is written.
 pub(crate) const PENDING: usize = if cfg!(any(loom, shuttle)) { 1 } else { 8 };
 
-/// Granules that one hand can hold away from everybody else: its claims and
-/// its pending words.
-pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING) as u64;
+/// Granules that one hand can hold away from everybody else: its claims, its
+/// pending words and its outbox.
+pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING + OUTBOX) as u64;
 
 /// No word.
 const NONE: u64 = u64::MAX;
@@ -76,6 +79,7 @@ pub(crate) struct Slot {
     pub(crate) claims: [Held; CLAIMS],
     pub(super) pending: [Held; PENDING],
     // Written by the owner when it moves on.
+    pub(super) outbox: Outbox,
     /// The pending word that was opened last.
     pub(super) last: AtomicU64,
     /// Where the next search starts.
@@ -103,6 +107,7 @@ impl Slot {
             busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
             pending: core::array::from_fn(|_| Held::empty()),
+            outbox: Outbox::empty(),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
             near_large: AtomicU64::new(near),
@@ -173,7 +178,7 @@ impl Slot {
 
     /// The masks, with their words.
     pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
-        self.claims.iter().chain(&self.pending)
+        self.claims.iter().chain(&self.pending).chain(self.outbox.words())
     }
 
     /// Where frees into `word` wait, unless it is a claim's.

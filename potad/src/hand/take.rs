@@ -180,11 +180,9 @@ impl Slot {
     /// Places just taken become the empty `victim`'s, or join those of the same
     /// word that the hand holds already.
     pub(super) fn hold(&self, victim: &Held, word: u64, mask: u64) {
-        let pending = self.pending_of(word);
-        let waiting = match pending.is_of(word) {
-            true => pending.release().map_or(0, |(_, mask)| mask),
-            false => 0,
-        };
+        let pending = Some(self.pending_of(word)).filter(|pending| pending.is_of(word));
+        let waiting = pending.or_else(|| self.outbox.of(word)).and_then(Held::release);
+        let waiting = waiting.map_or(0, |(_, mask)| mask);
         match self.claims.iter().find(|claim| claim.is_of(word)) {
             // Bits that others freed into a word we hold.
             Some(claim) => claim.set_mask(claim.mask() | mask | waiting),
