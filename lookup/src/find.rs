@@ -183,11 +183,11 @@ impl<H: Home> Tree<H> {
 /// A get looks again so often, while the same descriptor is there and not there:
 /// far more than splits and merges can explain. More is somebody's stray word
 /// under somebody's lock.
-const TURNS: u32 = if cfg!(loom) { 16 } else { 10_000 };
+const TURNS: u32 = if cfg!(any(loom, shuttle)) { 16 } else { 10_000 };
 
 /// The bug of one twin.
 fn unpin(guard: &Guard) {
-    #[cfg(all(loom, not(crossbeam_loom)))]
+    #[cfg(any(shuttle, all(loom, not(crossbeam_loom))))]
     guard.seeded_unpin();
     let _ = guard;
 }

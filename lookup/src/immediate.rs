@@ -19,6 +19,7 @@ use crate::publish::{are_of, clear};
 use crate::slots::place_of;
 use crate::tree::Tree;
 use memdesc::sync::atomic::Ordering;
+use memdesc::sync::barrier;
 use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Word, pin, seeded};
 
 impl<H: Home> Tree<H> {
@@ -83,6 +84,10 @@ impl<H: Home> Tree<H> {
     /// Marks the immediate block at a granule as failed, and returns its word
     /// as marked; `None` if no immediate block is there.
     pub fn poison_immediate(&self, at: Granule) -> Option<Immediate> {
+        // Pairs with the light side in `clear_by`. (No model misses it: there
+        // both sides are fences, and the exchange below reads the latest value
+        // anyhow. It is for where the light side only stops the compiler.)
+        barrier::heavy();
         // The pin keeps the node at its place between reading and marking.
         let _guard = pin();
         loop {

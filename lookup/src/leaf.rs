@@ -40,8 +40,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 use memdesc::sync::atomic::Ordering;
+use memdesc::sync::barrier;
 use memdesc::sync::own::AtomicU64;
-use memdesc::{AtomicWord, Block, Home, Immediate, Order, Word};
+use memdesc::{AtomicWord, Block, Home, Immediate, Order, Word, seeded};
 
 /// Sections whose nodes are kept at hand.
 const SECTIONS: usize = if cfg!(loom) { 1 } else { 8 };
@@ -168,10 +169,10 @@ impl<H: Home> Tree<H> {
     /// As [`clear_immediate`](Self::clear_immediate), if the short cut leads
     /// there and such a word is there: whether it was done.
     ///
-    /// Plain loads and stores: a mark that
-    /// [`poison_immediate`](Self::poison_immediate) makes at this very moment
-    /// may be lost. The allocator marks only while every hand is closed, and
-    /// clears within a hand's bracket, so the two never meet there.
+    /// Plain loads and stores, and the light side of a barrier: a mark that
+    /// [`poison_immediate`](Self::poison_immediate) makes meanwhile may be lost
+    /// with the word, but then whoever cleared it finds, after this call, what
+    /// the marker had noted before its own.
     #[inline(always)]
     #[must_use = "if not, it is to be done the long way"]
     pub fn clear_by(&self, leaf: &Leaf, block: Block) -> bool {
@@ -181,6 +182,7 @@ impl<H: Home> Tree<H> {
             let own = own_immediate(block, slots).is_ok();
             if own {
                 clear(slots);
+                cleared();
             }
             return own;
         }
@@ -190,6 +192,7 @@ impl<H: Home> Tree<H> {
         let own = Immediate::is_of(slot.load(Ordering::Relaxed), Order::ZERO);
         if own {
             slot.store(Word::EMPTY, Ordering::Release);
+            cleared();
         }
         own
     }
@@ -244,6 +247,16 @@ impl<H: Home> Tree<H> {
         if let Some(link) = self.link_to(block.base()) {
             leaf.sections[section as usize % SECTIONS].lead(section, unlinks, link);
         }
+    }
+}
+
+/// A word was cleared by plain stores.
+#[inline(always)]
+fn cleared() {
+    // Pairs with the heavy side in `poison_immediate`: either the marker finds
+    // the word gone, or what we load from here on has what the marker noted.
+    if !seeded!("cleared without a barrier") {
+        barrier::light();
     }
 }
 

@@ -33,7 +33,7 @@ use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{AtomicWord, Lines, OnceSlot, Zeroed, seeded, zeroed_box};
 
 /// Index bits that one table resolves. Models make do with smaller ones.
-const BITS: u32 = if cfg!(loom) { 7 } else { 9 };
+const BITS: u32 = if cfg!(any(loom, shuttle)) { 7 } else { 9 };
 const FAN: usize = 1 << BITS;
 const DEPTHS: u32 = 5;
 

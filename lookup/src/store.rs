@@ -23,7 +23,7 @@ use core::ptr::NonNull;
 use memdesc::PageArray;
 
 /// Nodes of the first block, and of the largest.
-const FIRST_BLOCK: usize = if cfg!(loom) { 2 } else { 16 };
+const FIRST_BLOCK: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
 const LARGEST_BLOCK: usize = 4096;
 
 /// Nodes of a page.

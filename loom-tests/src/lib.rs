@@ -21,6 +21,13 @@
 //!     cargo test --release --package potad-loom-tests real_
 //! ```
 //!
+//! Of the whole, which is too large for loom, random schedules are run by shuttle
+//! instead (`schedules`, `world`, `tests/s_*.rs`):
+//!
+//! ```sh
+//! cargo shuttle -- --nocapture
+//! ```
+//!
 //! Everything a model uses is made inside its closure. Two threads are
 //! explored in full; three only with a bound.
 
@@ -28,6 +35,10 @@
 mod harness;
 #[cfg(loom)]
 pub mod home;
+#[cfg(shuttle)]
+pub mod schedules;
+#[cfg(shuttle)]
+pub mod world;
 
 #[cfg(loom)]
 pub use harness::{bounded, model, twin, twin_bounded, twin_in_child};

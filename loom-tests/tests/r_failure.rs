@@ -91,16 +91,33 @@ fn r11_twin_noted_without_a_test() {
 /// R12, R8: a mark, made while everybody runs, beside the free of the block: its
 /// owner is told or the granule is quarantined, and it never circulates again.
 fn r12_mark_against_free() {
+    r12_free(|ram| {
+        let ram = ram.clone();
+        Box::new(move || {
+            ram.tree().clear_immediate(one()).expect("ours");
+        })
+    });
+}
+
+/// The same, where the hand has a short cut to the word.
+fn r12_mark_against_short_free() {
+    r12_free(|ram| {
+        let (ram, leaf) = (ram.clone(), ram.tree().leaf());
+        ram.tree().lead(&leaf, one());
+        Box::new(move || assert!(ram.tree().clear_by(&leaf, one()), "ours"))
+    });
+}
+
+fn r12_free(clear: fn(&Ram) -> Box<dyn FnOnce() + Send>) {
     let (ground, ram, shared) = ground();
     assert!(ground.take_exact(one()), "free");
     ram.tree().publish_immediate(one(), raw(7, 0)).unwrap();
     let front = ground.front();
+    let clear = clear(&ram);
     let other = {
-        let (ground, ram) = (Arc::clone(&ground), ram.clone());
+        let ground = Arc::clone(&ground);
         thread::spawn(move || {
-            let kept = front.free_named(&ground, one(), || {
-                ram.tree().clear_immediate(one()).expect("ours");
-            });
+            let kept = front.free_named(&ground, one(), clear);
             (kept, front)
         })
     };
@@ -118,6 +135,16 @@ fn r12_mark_against_free() {
 #[test]
 fn r12_mark_meets_a_free() {
     model("R12 failure || free", 477, r12_mark_against_free);
+}
+
+#[test]
+fn r12_mark_meets_a_free_by_a_short_cut() {
+    model("R12 failure || free by a short cut", 223, r12_mark_against_short_free);
+}
+
+#[test]
+fn r12_twin_cleared_without_a_barrier() {
+    twin("R12, short cut", "cleared without a barrier", r12_mark_against_short_free);
 }
 
 #[test]

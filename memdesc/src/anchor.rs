@@ -83,7 +83,7 @@ impl Share {
 /// A home, and the units that keep it.
 pub(crate) struct Anchor<H> {
     // Read by every taking and giving.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     canary: crate::canary::Canary,
     home: H,
     /// No two kept anchors of a process have the same, ever; 0 for one that
@@ -113,7 +113,7 @@ impl<H> Anchor<H> {
         let anchor = Box::write(
             room,
             Self {
-                #[cfg(loom)]
+                #[cfg(any(loom, shuttle))]
                 canary: Default::default(),
                 home,
                 #[cfg(any(loom, feature = "std"))]
@@ -130,7 +130,7 @@ impl<H> Anchor<H> {
 
     #[inline]
     pub(crate) fn home(&self) -> &H {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         self.canary.check();
         &self.home
     }
@@ -189,7 +189,7 @@ impl<H> Anchor<H> {
     ///   unit or a `Keep`.
     pub(crate) unsafe fn give(anchor: NonNull<Self>, units: u64) {
         // SAFETY: live, by the promise.
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         unsafe { &(*anchor.as_ptr()).canary }.check();
         // SAFETY: as above.
         let count = unsafe { &(*anchor.as_ptr()).count.0 };
@@ -211,19 +211,20 @@ impl<H> Anchor<H> {
     ///
     /// Neither a unit nor a `Keep` is left, and what was done with them is
     /// seen.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     unsafe fn free(anchor: NonNull<Self>) {
         // SAFETY: made by `Box::leak`, and nobody else is left.
         drop(unsafe { Box::from_raw(anchor.as_ptr()) });
     }
 
     /// Under a model: marks it as freed, so that whoever still uses it is found
-    /// out, and drops the home. The memory leaks.
+    /// out, and drops the home. The memory leaks, or lies until the schedule is
+    /// over.
     ///
     /// # Safety
     ///
     /// As without the model.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     unsafe fn free(anchor: NonNull<Self>) {
         // SAFETY: the memory is never given back under a model.
         unsafe { &(*anchor.as_ptr()).canary }.kill();
@@ -231,6 +232,12 @@ impl<H> Anchor<H> {
         let home = unsafe { &raw mut (*anchor.as_ptr()).home };
         // SAFETY: nobody uses it any more, or the canary says so first.
         unsafe { home.drop_in_place() };
+        // SAFETY: a box's, which nobody else gives back; late looks are the
+        // schedule's.
+        #[cfg(shuttle)]
+        unsafe {
+            crate::sync::grave::bury(anchor.cast(), core::alloc::Layout::new::<Self>());
+        }
     }
 }
 
@@ -339,7 +346,7 @@ impl<H: Home> Drop for Keep<H> {
 impl<H: Home> Drop for Inner<H> {
     fn drop(&mut self) {
         // A model that failed is taken apart outside of it: leak.
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         if std::thread::panicking() {
             return;
         }
@@ -460,7 +467,7 @@ impl<H: Home> Unit<H> {
 impl<H: Home> Drop for Unit<H> {
     #[inline]
     fn drop(&mut self) {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         if std::thread::panicking() {
             return;
         }

@@ -24,11 +24,13 @@
 
 use crate::anchor::{Anchor, Unit};
 use crate::header::Header;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(any(loom, shuttle))))]
 use crate::slab::Class;
 use crate::tail::Placed;
 use crate::{Descriptor, Home, Keep, OwnerId};
-use alloc::alloc::{Layout, alloc, dealloc};
+#[cfg(not(shuttle))]
+use alloc::alloc::dealloc;
+use alloc::alloc::{Layout, alloc};
 use core::any::TypeId;
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -40,7 +42,7 @@ pub struct Cell<H, T> {
     pub(crate) body: T,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Cell<(), [u8; 360]>>() == 384);
 
 impl<H, T> fmt::Debug for Cell<H, T> {
@@ -53,7 +55,7 @@ impl<H, T> fmt::Debug for Cell<H, T> {
 #[repr(C)]
 pub(crate) struct Head<H> {
     pub(crate) header: Header,
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub(crate) canary: crate::canary::Canary,
     pub(crate) anchor: NonNull<Anchor<H>>,
 }
@@ -62,7 +64,7 @@ impl<H> Head<H> {
     fn new(anchor: NonNull<Anchor<H>>, owner: OwnerId) -> Self {
         Self {
             header: Header::new(owner),
-            #[cfg(loom)]
+            #[cfg(any(loom, shuttle))]
             canary: crate::canary::Canary::default(),
             anchor,
         }
@@ -82,7 +84,7 @@ pub struct TypeInfo {
     body: usize,
     tail: Option<Placed>,
     /// The slab's class for cells without a tail.
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
     class: Option<Class>,
     /// Drops a body in place: the pointer is to a live one of this type.
     /// `None` if there is nothing to do.
@@ -106,7 +108,7 @@ impl TypeInfo {
                     }
                     None => None,
                 },
-                #[cfg(all(feature = "std", not(loom)))]
+                #[cfg(all(feature = "std", not(any(loom, shuttle))))]
                 class: Class::of(Layout::new::<Cell<(), T>>()),
                 drop_body: if core::mem::needs_drop::<T>() { Some(drop_body::<T>) } else { None },
             }
@@ -135,7 +137,7 @@ impl TypeInfo {
     }
 
     /// The slab's class for the cells of a layout.
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
     #[inline]
     fn class(&self, whole: Layout) -> Option<Class> {
         if self.tail.is_none() { self.class } else { Class::of(whole) }
@@ -188,7 +190,7 @@ pub(crate) unsafe fn bytes_of(cell: NonNull<()>, info: &'static TypeInfo) -> usi
 /// # Safety
 ///
 /// As [`len_of`].
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(any(loom, shuttle))))]
 #[inline]
 pub(crate) unsafe fn class_of(cell: NonNull<()>, info: &'static TypeInfo) -> Option<Class> {
     // SAFETY: promised by the caller.
@@ -206,7 +208,7 @@ unsafe fn drop_body<T>(body: *mut ()) {
 /// Memory for a cell of a layout of the type's, or `None`.
 #[inline]
 fn take_memory(info: &'static TypeInfo, whole: Layout) -> Option<NonNull<()>> {
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
     if let Some(class) = info.class(whole) {
         return crate::local::take_cell(class);
     }
@@ -225,13 +227,37 @@ fn take_memory(info: &'static TypeInfo, whole: Layout) -> Option<NonNull<()>> {
 pub(crate) unsafe fn give_memory(cell: NonNull<()>, info: &'static TypeInfo) {
     // SAFETY: the memory is given back below, and not before.
     let whole = unsafe { layout_of(cell, info) };
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
     if let Some(class) = info.class(whole) {
         // SAFETY: promised by the caller.
         return unsafe { crate::local::give_cell(class, cell) };
     }
+    #[cfg(not(shuttle))]
     // SAFETY: allocated with this layout, and the last use.
-    unsafe { dealloc(cell.as_ptr().cast(), whole) };
+    unsafe {
+        dealloc(cell.as_ptr().cast(), whole);
+    }
+    #[cfg(shuttle)]
+    // SAFETY: as above, but for late looks, which the mark is for.
+    unsafe {
+        mark_and_bury(cell, whole);
+    }
+}
+
+/// Under a schedule: marks the cell as freed, so that whoever still uses it is
+/// found out.
+///
+/// # Safety
+///
+/// `cell` was made by [`make`] with this layout, and only threads of the
+/// schedule use it, now or later.
+#[cfg(shuttle)]
+unsafe fn mark_and_bury(cell: NonNull<()>, whole: Layout) {
+    let head = cell.cast::<Head<()>>().as_ptr();
+    // SAFETY: live: the memory is given back once the schedule is over.
+    unsafe { &(*head).canary }.kill();
+    // SAFETY: promised by the caller.
+    unsafe { crate::sync::grave::bury(cell, whole) };
 }
 
 /// What could not be made into a cell: its size, and the parts.

@@ -172,13 +172,16 @@ impl Garbage {
 impl Drop for Garbage {
     #[inline]
     fn drop(&mut self) {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         if std::thread::panicking() {
             return;
         }
         let Self { cell, info } = *self;
         // INVARIANT: the same cell; the original is not dropped again.
         let again = Self { cell, info };
+        if seeded!("freed without a grace period") {
+            return again.free_now();
+        }
         #[cfg(all(feature = "std", not(loom)))]
         crate::local::retire(again, None);
         #[cfg(not(all(feature = "std", not(loom))))]
@@ -244,7 +247,7 @@ pub(crate) struct Bag {
 
 /// Cells that are retired together.
 #[cfg(all(feature = "std", not(loom)))]
-const BAG: usize = 64;
+const BAG: usize = if cfg!(shuttle) { 3 } else { 64 };
 
 // SAFETY: as for `Garbage`.
 #[cfg(all(feature = "std", not(loom)))]

@@ -71,7 +71,7 @@ impl<H: Home> Handle<H> {
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         {
             // SAFETY: the memory of a cell is never given back under a model.
             unsafe { &(*self.head()).canary }.check();
@@ -84,7 +84,7 @@ impl<H: Home> Handle<H> {
     /// The way to the home: written before the cell is published, never after.
     #[inline]
     fn anchor(&self) -> NonNull<Anchor<H>> {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         self.header();
         // SAFETY: as in `header`.
         unsafe { (*self.head()).anchor }
@@ -97,7 +97,7 @@ impl<H: Home> Handle<H> {
     /// - The body is what `info` says.
     /// - The cell is not freed for as long as `'a`.
     pub(crate) unsafe fn tail<'a, E: 'static>(&self, info: &'static TypeInfo) -> &'a [E] {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         self.header();
         match NonNull::new(self.word().cell()) {
             // SAFETY: promised by the caller.
@@ -135,7 +135,7 @@ impl<H: Home> Handle<H> {
     /// - The cell is not freed for as long as `'a`.
     #[inline]
     pub(crate) unsafe fn body<'a, T: Descriptor>(&self) -> &'a T {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         self.header();
         let cell = self.head().cast::<Cell<H, T>>();
         // SAFETY: of this type and not freed, by the caller's promises; a
@@ -147,7 +147,7 @@ impl<H: Home> Handle<H> {
     /// `info` says, and its last use of this handle.
     #[inline]
     pub(crate) fn put(&self, info: &'static TypeInfo) {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         if std::thread::panicking() {
             return;
         }
@@ -160,7 +160,7 @@ impl<H: Home> Handle<H> {
     /// says, and its last use of this handle.
     #[inline]
     pub(crate) fn unlock(&self, info: &'static TypeInfo) {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         if std::thread::panicking() {
             return;
         }

@@ -7,12 +7,12 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(any(feature = "std", loom, test))]
+#[cfg(any(feature = "std", loom, shuttle, test))]
 extern crate std;
 
 mod anchor;
 mod block;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod canary;
 mod cell;
 mod dead;
@@ -36,7 +36,7 @@ mod pages;
 mod prefetch;
 mod reclaim;
 mod refs;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(any(loom, shuttle))))]
 mod slab;
 mod snapshot;
 #[doc(hidden)]
@@ -70,7 +70,7 @@ pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox};
 #[doc(hidden)]
 pub use prefetch::prefetch;
-pub use reclaim::{Guard, InSignal, pin};
+pub use reclaim::{Guard, InSignal, Participant, pin};
 pub use refs::{ErasedRef, Ref};
 pub use snapshot::{Seen, Snapshot};
 pub use tail::Tail;

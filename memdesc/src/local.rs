@@ -28,6 +28,7 @@
 use crate::anchor::{Anchor, Share};
 use crate::cell::TypeInfo;
 use crate::dead::{Bag, Garbage};
+#[cfg(not(shuttle))]
 use crate::slab::{self, CLASSES, Class, Magazines};
 use crate::sync::Arc;
 use crate::{Guard, Home, pin};
@@ -37,13 +38,14 @@ use core::cell::RefCell;
 use core::ptr::NonNull;
 
 /// Units that are given back at once.
-const UNITS: u64 = 64;
+const UNITS: u64 = if cfg!(shuttle) { 3 } else { 64 };
 
-std::thread_local! {
+crate::sync::thread_local! {
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
 }
 
 struct Local {
+    #[cfg(not(shuttle))]
     magazines: [Magazines; CLASSES],
     /// What is retired, and not yet handed to the epoch.
     bag: Option<Box<Bag>>,
@@ -89,6 +91,7 @@ fn with<R>(operate: impl FnOnce(&mut Local) -> R) -> Option<R> {
 }
 
 /// Memory for a cell of a type; `None` when it is out.
+#[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn take_cell(class: Class) -> Option<NonNull<()>> {
     match with(|local| local.magazines[class.index()].take(class)) {
@@ -102,6 +105,7 @@ pub(crate) fn take_cell(class: Class) -> Option<NonNull<()>> {
 /// # Safety
 ///
 /// `cell` came from [`take_cell`] for the same class, and is not used again.
+#[cfg(not(shuttle))]
 #[inline]
 pub(crate) unsafe fn give_cell(class: Class, cell: NonNull<()>) {
     // SAFETY: promised by the caller.
@@ -233,6 +237,7 @@ pub(crate) fn keep_bag(bag: Box<Bag>) {
 ///
 /// Nobody uses the cells, now or later, and their bodies have been dropped.
 pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
+    #[cfg(not(shuttle))]
     let given = with(|local| {
         for &(cell, info) in cells {
             // SAFETY: a cell of this type, whose memory goes below.
@@ -244,6 +249,7 @@ pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
             }
         }
     });
+    #[cfg(not(shuttle))]
     if given.is_some() {
         return;
     }
@@ -255,6 +261,7 @@ pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
 
 impl Local {
     const EMPTY: Self = Self {
+        #[cfg(not(shuttle))]
         magazines: [Magazines::EMPTY; CLASSES],
         bag: None,
         spare: None,
@@ -323,6 +330,7 @@ impl Drop for Local {
         if let Some(bag) = self.bag.take() {
             bag.retire(&pin());
         }
+        #[cfg(not(shuttle))]
         for (at, magazines) in self.magazines.iter_mut().enumerate() {
             magazines.flush(Class::at(at));
         }

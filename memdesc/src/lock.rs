@@ -20,7 +20,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::parking;
 
 /// Looks this often before it sleeps.
-const SPINS: u32 = if cfg!(loom) { 1 } else { 48 };
+const SPINS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 48 };
 
 /// What one attempt found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -144,7 +144,7 @@ impl<T, B: Owns<T>> Default for OnceSlot<T, B> {
 impl<T, B: Owns<T>> Drop for OnceSlot<T, B> {
     fn drop(&mut self) {
         // A model that failed is taken apart outside of it: leak.
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         if std::thread::panicking() {
             return;
         }

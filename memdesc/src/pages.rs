@@ -293,7 +293,7 @@ impl<T: fmt::Debug> fmt::Debug for Page<T> {
     }
 }
 
-#[cfg(all(feature = "std", target_os = "linux", not(loom), not(miri)))]
+#[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle)), not(miri)))]
 mod system {
     //! The pool of pages, mapped a block at a time.
 
@@ -392,7 +392,7 @@ mod system {
     }
 }
 
-#[cfg(not(all(feature = "std", target_os = "linux", not(loom), not(miri))))]
+#[cfg(not(all(feature = "std", target_os = "linux", not(any(loom, shuttle)), not(miri))))]
 mod system {
     //! No pages.
 

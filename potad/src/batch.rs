@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use memdesc::Order;
 
 /// Blocks that are given in one bracket.
-const GIVEN: usize = if cfg!(loom) { 2 } else { 64 };
+const GIVEN: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 impl Hand {
     /// Allocates up to `count` bare blocks of one order, each given to `out`;

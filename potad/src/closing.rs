@@ -49,10 +49,10 @@ use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, Order, Place, seeded};
 use smallvec::SmallVec;
 
 /// Steps of one window.
-pub(crate) const WINDOW: u32 = if cfg!(loom) { 1 } else { 256 };
+pub(crate) const WINDOW: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
 
 /// Granules between two stretches that one step makes tables for: a chunk's.
-const GAP: u64 = if cfg!(loom) { 4 * 64 } else { 512 * 64 };
+const GAP: u64 = if cfg!(any(loom, shuttle)) { 4 * 64 } else { 512 * 64 };
 
 /// The removals of a zone that are under way.
 #[derive(Debug)]

@@ -178,11 +178,21 @@ impl Zone {
             let all = state.units_of(at);
             let failed = state.stock.poison.lines().first_in(all);
             let kind = failed.map_or(FailureKind::Found, |failed| failed.kind);
-            state.find_and_tell(at, failed.map_or(all, |failed| failed.span), kind, &mut report);
+            let units = failed.map_or(all, |failed| failed.span);
+            state.find_and_tell(at, units, kind, Tell::Owner, &mut report);
         }
         state.mend();
         report
     }
+}
+
+/// Whom a report tells what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tell {
+    /// Whoever has the granule.
+    Owner,
+    /// Nobody: another report does.
+    Nobody,
 }
 
 impl State {
@@ -237,7 +247,7 @@ impl State {
             self.due();
             return Ok(());
         }
-        let Noted { look, first, units: new } = self.stock.poison.note(at, units, kind)?;
+        let Noted { look, first, tell, units: new } = self.stock.poison.note(at, units, kind)?;
         report.granules += 1;
         report.units += new;
         if new != 0 {
@@ -245,23 +255,27 @@ impl State {
         }
         if look {
             report.first += u64::from(first);
-            self.find_and_tell(at, units, kind, report);
+            let tell = if tell { Tell::Owner } else { Tell::Nobody };
+            self.find_and_tell(at, units, kind, tell, report);
         }
         Ok(())
     }
 
     /// Looks for a granule that is on record until it is proved to be known, or
-    /// out of circulation.
+    /// out of circulation. Beside a report that is on its way this tells nobody,
+    /// but it waits for the proof as well.
     fn find_and_tell(
         &self,
         at: Granule,
         units: Span,
         kind: FailureKind,
+        tell: Tell,
         report: &mut FailureReport,
     ) {
         let mut patience = PATIENCE;
         let (owner, block, name) = loop {
             match self.locate(at) {
+                Where::Quarantined if tell == Tell::Nobody => return,
                 Where::Quarantined => {
                     self.stock.poison.set_delayed(at, false);
                     report.quarantined += 1;
@@ -283,13 +297,18 @@ impl State {
                     thread::yield_now();
                 }
                 Where::Dying => {
-                    self.stock.poison.set_delayed(at, true);
+                    if tell == Tell::Owner {
+                        self.stock.poison.set_delayed(at, true);
+                    }
                     report.delayed += 1;
                     report.outcome = worse(report.outcome, Outcome::Delayed);
                     return;
                 }
             }
         };
+        if tell == Tell::Nobody {
+            return;
+        }
         self.stock.poison.set_delayed(at, false);
         let granules = Block::containing(at, Order::ZERO).granules();
         let Span { first: first_unit, last: last_unit } = units;

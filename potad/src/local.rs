@@ -36,7 +36,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use memdesc::sync::{Arc, Weak};
 
-std::thread_local! {
+memdesc::sync::thread_local! {
     static HANDS: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 

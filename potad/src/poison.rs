@@ -49,13 +49,16 @@ struct Record {
     order: u8,
     /// Pending, and not proved to be known to its owner: to be looked for again.
     delayed: bool,
+    /// Pending, and a report of it is still on its way.
+    looking: bool,
     /// Look-ups find a word that says so.
     shown: bool,
 }
 
 impl Record {
     /// Of a granule that is somebody's, and is to be kept.
-    const PENDING: Self = Self { state: Poisoned::Pending, order: 0, delayed: false, shown: false };
+    const PENDING: Self =
+        Self { state: Poisoned::Pending, order: 0, delayed: false, looking: false, shown: false };
 
     fn is_hidden(self) -> bool {
         self.state == Poisoned::Quarantined && self.order == 0 && !self.shown
@@ -65,11 +68,14 @@ impl Record {
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Noted {
-    /// Whether the granule has to be looked for: it was not on record, or was
-    /// not found last time.
+    /// Whether the granule has to be looked for: it was not on record, was not
+    /// found last time, or another report of it is on its way, and a report
+    /// returns only on proof.
     pub(crate) look: bool,
     /// Whether it was not on record.
     pub(crate) first: bool,
+    /// Whether whoever it belongs to has to be told: by one report.
+    pub(crate) tell: bool,
     /// Units that had not failed before.
     pub(crate) units: u64,
 }
@@ -150,17 +156,25 @@ impl Poison {
         let units = known.lines.add(units, kind)?;
         match known.records.get(at.0).copied() {
             Some(record) if !seeded!("noted without a test") => {
-                return Ok(Noted { look: record.delayed, first: false, units });
+                let Record { delayed: tell, looking, .. } = record;
+                if tell {
+                    // A key that is there: no memory is needed.
+                    let _there =
+                        known.set(at, Some(Record { delayed: false, looking: true, ..record }));
+                }
+                let trusts = seeded!("a later report trusts the first");
+                let look = tell || looking && !trusts;
+                return Ok(Noted { look, first: false, tell, units });
             }
-            Some(_) => return Ok(Noted { look: true, first: true, units }),
+            Some(_) => return Ok(Noted { look: true, first: true, tell: true, units }),
             None => {}
         }
         // Before the record, under its lock: whoever finds the record finds the
         // bit. Release pairs with the Acquire in `is_suspect`.
         self.poisoned.fetch_or(filter_bit(at), Ordering::Release);
         self.filter.fetch_or(filter_bit(at), Ordering::Release);
-        known.set(at, Some(Record::PENDING))?;
-        Ok(Noted { look: true, first: true, units })
+        known.set(at, Some(Record { looking: true, ..Record::PENDING }))?;
+        Ok(Noted { look: true, first: true, tell: true, units })
     }
 
     /// A granule that was looked for was, or was not, found for the time being.
@@ -169,7 +183,7 @@ impl Poison {
         if let Some(&record) = known.records.get(at.0) {
             let delayed = delayed && record.state == Poisoned::Pending;
             // A key that is there: no memory is needed.
-            let _there = known.set(at, Some(Record { delayed, ..record }));
+            let _there = known.set(at, Some(Record { delayed, looking: false, ..record }));
         }
     }
 
@@ -470,7 +484,13 @@ impl Known {
 
     /// Quarantines a granule, and the block of an order around it.
     fn keep(&mut self, at: Granule, record: Record, order: u8) {
-        let kept = Record { order, delayed: false, state: Poisoned::Quarantined, ..record };
+        let kept = Record {
+            order,
+            delayed: false,
+            looking: false,
+            state: Poisoned::Quarantined,
+            ..record
+        };
         // A key that is there: no memory is needed.
         let _there = self.set(at, Some(kept));
         if kept.is_hidden() && self.hidden.len() < self.hidden.capacity() {
@@ -537,9 +557,12 @@ mod tests {
         let block = Block::containing(Granule(77), Order::ZERO);
         assert!(!poison.is_suspect(block));
         let first = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
-        assert_eq!(first, Noted { look: true, first: true, units: 64 });
+        assert_eq!(first, Noted { look: true, first: true, tell: true, units: 64 });
+        let amid = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
+        assert_eq!(amid, Noted { look: true, first: false, tell: false, units: 0 });
+        poison.set_delayed(Granule(77), false);
         let again = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
-        assert_eq!(again, Noted { look: false, first: false, units: 0 });
+        assert_eq!(again, Noted { look: false, first: false, tell: false, units: 0 });
         assert!(poison.is_suspect(block));
         for order in 0..=40 {
             let around = Block::containing(Granule(77), Order::new(order).unwrap());

@@ -26,7 +26,7 @@ use memdesc::{Granule, ORDERS_PER_LEVEL};
 /// log2 of the words in a region, and of the regions below a word of level 1.
 const WORDS: u32 = 3;
 /// Words of level 1 that a search looks at.
-const BUDGET: u32 = if cfg!(loom) { 2 } else { 32 };
+const BUDGET: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 /// Regions without a fitting run that a search looks into.
 const MISSES: u32 = 32;
 

@@ -20,7 +20,7 @@ use memdesc::sync::{Mutex, thread};
 use memdesc::{Granules, seeded};
 
 /// Chunks of tables that go back while the list of spans is held.
-const CHUNKS: u32 = if cfg!(loom) { 1 } else { 64 };
+const CHUNKS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
 /// Gives back what the tables of `range`, which has left, take; ends early if it
 /// comes back.

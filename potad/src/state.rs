@@ -32,15 +32,15 @@ use memdesc::{Block, Granule, Granules, Immediate, Kinds, Order, OwnerId};
 use memdesc::{Owners, Subtype};
 
 /// Slots that calls without a hand share.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const SHARED: usize = 8;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const SHARED: usize = 1;
 
 /// A reach below this level would save nothing.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const LEAST_TOP: u32 = 5;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const LEAST_TOP: u32 = 1;
 
 /// What the handles of one resource share.

@@ -33,10 +33,10 @@ use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Lines, OnceSlot, Owns, Page, PageBox};
 
 /// Bits of the index that one table or chunk resolves.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const BITS: u32 = 9;
 /// Small in models, where each atomic costs.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const BITS: u32 = 2;
 
 /// Words of a chunk, and slots of a table.

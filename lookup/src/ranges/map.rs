@@ -18,7 +18,7 @@ use memdesc::sync::atomic::{AtomicPtr, Ordering};
 use memdesc::{Guard, seeded};
 
 /// Nodes that are retired together.
-const BATCH: usize = if cfg!(loom) { 1 } else { 32 };
+const BATCH: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 /// Nodes that one change replaces at most: two paths, and the root.
 const MOST_REPLACED: usize = 2 * TOP as usize + 2;
 

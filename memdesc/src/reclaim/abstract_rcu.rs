@@ -14,6 +14,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::mem;
+#[cfg(loom)]
+use loom::{lazy_static, sync::Mutex};
+#[cfg(shuttle)]
+use shuttle::{lazy_static, sync::Mutex};
 
 type Call = Box<dyn FnOnce() + Send>;
 
@@ -32,13 +36,13 @@ struct Time {
 
 impl Drop for Time {
     fn drop(&mut self) {
-        // The model is over, and calls may touch what loom has put away.
+        // The model is over, and calls may touch what the model has put away.
         mem::forget(mem::take(&mut self.generations));
     }
 }
 
-loom::lazy_static! {
-    static ref TIME: loom::sync::Mutex<Time> = loom::sync::Mutex::new(Time::default());
+lazy_static! {
+    static ref TIME: Mutex<Time> = Mutex::new(Time::default());
 }
 
 fn with_time<R>(change: impl FnOnce(&mut Time) -> R) -> R {
@@ -72,6 +76,17 @@ impl Time {
 pub(super) struct Guard {
     /// `None` once a twin unpinned early.
     generation: Cell<Option<usize>>,
+}
+
+/// Generations count guards, not threads. Not `Send`, as the real one.
+pub(super) struct Participant(core::marker::PhantomData<*mut ()>);
+
+pub(super) fn register() -> Participant {
+    Participant(core::marker::PhantomData)
+}
+
+pub(super) fn pin_as(_: &Participant) -> Guard {
+    pin()
 }
 
 pub(super) fn pin() -> Guard {

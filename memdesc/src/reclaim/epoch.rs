@@ -20,14 +20,39 @@ pub(super) fn pin() -> Guard {
 /// Without thread-locals each pin is a participant of its own.
 #[cfg(not(any(feature = "std", loom)))]
 pub(super) fn pin() -> Guard {
+    // The handle may go: the participant stays for as long as it is pinned.
+    register().pin()
+}
+
+pub(super) use crossbeam_epoch::LocalHandle as Participant;
+
+/// The collector of `pin`, or guards would not be good for the same things.
+#[cfg(any(feature = "std", loom))]
+pub(super) fn register() -> Participant {
+    crossbeam_epoch::default_collector().register()
+}
+
+/// The same: the one collector of the process.
+#[cfg(not(any(feature = "std", loom)))]
+pub(super) fn register() -> Participant {
     use alloc::boxed::Box;
     use crossbeam_epoch::Collector;
 
     static COLLECTOR: crate::OnceSlot<Collector> = crate::OnceSlot::new();
     let collector = COLLECTOR.get_or_install(|| Some(Box::new(Collector::new())));
-    // Installing fails only if the closure gives nothing. The handle may go:
-    // the participant stays for as long as it is pinned.
-    collector.expect("installed above").register().pin()
+    // Installing fails only if the closure gives nothing.
+    collector.expect("installed above").register()
+}
+
+#[cfg(not(loom))]
+#[inline]
+pub(super) fn pin_as(participant: &Participant) -> Guard {
+    participant.pin()
+}
+
+#[cfg(loom)]
+pub(super) fn pin_as(participant: &Participant) -> Guard {
+    Guard::new(participant.pin())
 }
 
 #[cfg(loom)]

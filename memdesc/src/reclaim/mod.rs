@@ -13,7 +13,7 @@
 //! |---------------------------|------------------------------------------------|
 //! | `std`                     | crossbeam's default one, with thread-locals    |
 //! | without `std`             | one static collector, registering at each pin  |
-//! | `loom`                    | an abstract RCU: the promise and nothing else  |
+//! | `loom`, `shuttle`         | an abstract RCU: the promise and nothing else  |
 //! | `loom` + `crossbeam_loom` | crossbeam's default one, modelled              |
 //!
 //! All trees of a process share it, so any guard is good for any of them.
@@ -21,17 +21,18 @@
 //! # Cost
 //!
 //! With `std`, a pin costs about as much as one uncontended RMW, a nested one
-//! a tenth of it. Without `std` a pin allocates: keep guards, and `repin` them.
+//! a tenth of it. Without `std` a pin allocates: keep guards and `repin` them, or
+//! pin through a [`Participant`].
 //! `repin` alone never collects, so ours flushes as well.
 
-#[cfg(all(loom, not(crossbeam_loom)))]
+#[cfg(any(shuttle, all(loom, not(crossbeam_loom))))]
 mod abstract_rcu;
-#[cfg(all(loom, not(crossbeam_loom)))]
+#[cfg(any(shuttle, all(loom, not(crossbeam_loom))))]
 use abstract_rcu as back;
 
-#[cfg(not(all(loom, not(crossbeam_loom))))]
+#[cfg(not(any(shuttle, all(loom, not(crossbeam_loom)))))]
 mod epoch;
-#[cfg(not(all(loom, not(crossbeam_loom))))]
+#[cfg(not(any(shuttle, all(loom, not(crossbeam_loom)))))]
 use epoch as back;
 
 mod gate;
@@ -55,6 +56,54 @@ pub struct Guard(back::Guard);
 #[inline]
 pub fn pin() -> Guard {
     Guard(back::pin())
+}
+
+/// A place among those whom reclamation waits for, held by hand.
+///
+/// For builds without `std`, where nothing knows a thread and each [`pin`] has
+/// to register first: a processor or thread that looks things up makes one of
+/// these once, and its pins allocate nothing. There is one collector in a
+/// process, and a [`Guard`] comes from it alone; so a guard of a participant is
+/// as good as any, for every tree, and one of a foreign collector does not
+/// exist.
+///
+/// Not `Send`: its pins nest, which is counted without atomics.
+///
+/// ```
+/// use potad_memdesc::Participant;
+///
+/// let me = Participant::new();
+/// let guard = me.pin();
+/// guard.defer(|| println!("everybody who could see it is gone"));
+/// drop(guard);
+/// me.pin().flush();
+/// ```
+pub struct Participant(back::Participant);
+
+impl Participant {
+    /// Registers one: an allocation. It is given up when this value and its last
+    /// guard are gone.
+    pub fn new() -> Self {
+        Self(back::register())
+    }
+
+    /// Pins. About one uncontended RMW; a nested pin a tenth of it.
+    #[inline]
+    pub fn pin(&self) -> Guard {
+        Guard(back::pin_as(&self.0))
+    }
+}
+
+impl Default for Participant {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Participant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Participant")
+    }
 }
 
 impl Guard {
@@ -81,7 +130,7 @@ impl Guard {
     }
 
     /// Unpins now, for the twin of a model that forgets its pin.
-    #[cfg(all(loom, not(crossbeam_loom)))]
+    #[cfg(any(shuttle, all(loom, not(crossbeam_loom))))]
     #[doc(hidden)]
     pub fn seeded_unpin(&self) {
         self.0.unpin();

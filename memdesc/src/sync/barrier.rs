@@ -21,7 +21,12 @@
 //! `light` is a read-modify-write of the own one, `heavy` one of each. That
 //! orders what the kernel's barrier orders, and no two light sides.
 
-#[cfg(all(not(loom), feature = "std", target_os = "linux", not(crossbeam_sanitize_thread)))]
+#[cfg(all(
+    not(any(loom, shuttle)),
+    feature = "std",
+    target_os = "linux",
+    not(crossbeam_sanitize_thread)
+))]
 mod asymmetric {
     use core::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
     use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
@@ -80,7 +85,7 @@ mod asymmetric {
     }
 }
 
-#[cfg(all(not(loom), feature = "std", crossbeam_sanitize_thread))]
+#[cfg(all(not(any(loom, shuttle)), feature = "std", crossbeam_sanitize_thread))]
 mod asymmetric {
     use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -117,7 +122,11 @@ mod asymmetric {
     }
 }
 
-#[cfg(not(all(not(loom), feature = "std", any(target_os = "linux", crossbeam_sanitize_thread))))]
+#[cfg(not(all(
+    not(any(loom, shuttle)),
+    feature = "std",
+    any(target_os = "linux", crossbeam_sanitize_thread)
+)))]
 mod asymmetric {
     use crate::sync::atomic::{Ordering, fence};
 

@@ -1,17 +1,26 @@
 //! The only door to atomics, cells, locks, threads and barriers.
 //!
 //! Everything concurrent in the workspace imports from here, so that a model
-//! (`cfg(loom)`) sees each access. Two faces: std (or `core` without the `std`
-//! feature) and loom. The switch is `cfg(loom)` alone, never `cfg(test)`:
-//! models build us as libraries.
+//! (`cfg(loom)`) or a scheduler (`cfg(shuttle)`) sees each access. Three faces:
+//! std (or `core` without the `std` feature), loom and shuttle. The switches are
+//! these two alone, never `cfg(test)`: models build us as libraries.
+//!
+//! | face    | atomics                          | everything else          | blind to            |
+//! |---------|----------------------------------|--------------------------|---------------------|
+//! | loom    | loom's                           | loom's                   | what is too large   |
+//! | shuttle | `core`'s, a choice before each   | shuttle's; plain cells   | orderings, and races on cells |
 //!
 //! Not part of the stable interface.
 
 pub mod barrier;
 #[cfg(all(feature = "count", not(loom)))]
 pub mod count;
+#[cfg(shuttle)]
+pub mod grave;
 pub mod parking;
 pub mod seed;
+#[cfg(shuttle)]
+pub mod stepped;
 mod unique;
 
 /// Reference counting outside the models' view: it is the library's, not ours.
@@ -19,9 +28,11 @@ pub use alloc::sync::{Arc, Weak};
 
 /// Atomics and fences.
 pub mod atomic {
-    #[cfg(all(feature = "count", not(loom)))]
+    #[cfg(all(feature = "count", not(any(loom, shuttle))))]
     pub use super::count::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
-    #[cfg(all(not(feature = "count"), not(loom)))]
+    #[cfg(shuttle)]
+    pub use super::stepped::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+    #[cfg(all(not(feature = "count"), not(any(loom, shuttle))))]
     pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
     #[cfg(not(loom))]
     pub use core::sync::atomic::{Ordering, compiler_fence, fence};
@@ -34,7 +45,9 @@ pub mod atomic {
 /// Atomics on lines that one thread writes and others hardly ever read, or that
 /// signal handlers write (counting allocates): the same types, but never counted.
 pub mod own {
-    #[cfg(not(loom))]
+    #[cfg(shuttle)]
+    pub use super::stepped::AtomicU64;
+    #[cfg(not(any(loom, shuttle)))]
     pub use core::sync::atomic::AtomicU64;
     #[cfg(loom)]
     pub use loom::sync::atomic::AtomicU64;
@@ -44,22 +57,26 @@ pub mod own {
 pub mod thread {
     #[cfg(loom)]
     pub use loom::thread::{JoinHandle, spawn, yield_now};
-    #[cfg(all(not(loom), feature = "std"))]
+    #[cfg(shuttle)]
+    pub use shuttle::thread::{JoinHandle, spawn, yield_now};
+    #[cfg(all(not(any(loom, shuttle)), feature = "std"))]
     pub use std::thread::{JoinHandle, spawn, yield_now};
 
     /// Without threads of our own, spin.
-    #[cfg(all(not(loom), not(feature = "std")))]
+    #[cfg(all(not(any(loom, shuttle)), not(feature = "std")))]
     pub fn yield_now() {
         core::hint::spin_loop();
     }
 
     #[cfg(loom)]
     pub use loom::thread::ThreadId as Token;
-    #[cfg(all(not(loom), feature = "std"))]
+    #[cfg(shuttle)]
+    pub use shuttle::thread::ThreadId as Token;
+    #[cfg(all(not(any(loom, shuttle)), feature = "std"))]
     pub use std::thread::ThreadId as Token;
 
     /// Threads have no names here.
-    #[cfg(all(not(loom), not(feature = "std")))]
+    #[cfg(all(not(any(loom, shuttle)), not(feature = "std")))]
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Token {}
 
@@ -67,9 +84,11 @@ pub mod thread {
     pub fn token() -> Option<Token> {
         #[cfg(loom)]
         let token = Some(loom::thread::current().id());
-        #[cfg(all(not(loom), feature = "std"))]
+        #[cfg(shuttle)]
+        let token = Some(shuttle::thread::current().id());
+        #[cfg(all(not(any(loom, shuttle)), feature = "std"))]
         let token = Some(std::thread::current().id());
-        #[cfg(all(not(loom), not(feature = "std")))]
+        #[cfg(all(not(any(loom, shuttle)), not(feature = "std")))]
         let token = None;
         token
     }
@@ -108,6 +127,12 @@ pub mod cell {
 }
 
 pub use mutex::{Mutex, MutexGuard};
+/// A key of what each thread has for itself.
+#[cfg(shuttle)]
+pub use shuttle::thread_local;
+/// A key of what each thread has for itself.
+#[cfg(all(feature = "std", not(any(loom, shuttle))))]
+pub use std::thread_local;
 pub use unique::{unique_id, unique_wide_id};
 
 #[cfg(loom)]
@@ -138,12 +163,50 @@ mod mutex {
     }
 }
 
-#[cfg(all(not(loom), feature = "std"))]
+#[cfg(shuttle)]
+mod mutex {
+    //! shuttle's mutex without the poison: a schedule that panics has failed.
+
+    pub use shuttle::sync::MutexGuard;
+
+    /// A blocking lock.
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        /// A free lock around `value`.
+        pub const fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        /// Waits until the lock is ours.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// Takes the lock if it is free.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+
+        /// The value: nobody else can be here.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// The value, out of the lock.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+}
+
+#[cfg(all(not(any(loom, shuttle)), feature = "std"))]
 mod mutex {
     pub use parking_lot::{Mutex, MutexGuard};
 }
 
-#[cfg(all(not(loom), not(feature = "std")))]
+#[cfg(all(not(any(loom, shuttle)), not(feature = "std")))]
 mod mutex {
     //! A spinning lock for builds without an operating system.
 
@@ -183,7 +246,8 @@ mod mutex {
         pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             // Acquire pairs with the guard's Release.
             let was_held = self.held.swap(true, Ordering::Acquire);
-            (!was_held).then_some(MutexGuard { lock: self })
+            // Lazily: a guard made and dropped would open the holder's lock.
+            (!was_held).then(|| MutexGuard { lock: self })
         }
 
         /// The value: nobody else can be here.

@@ -3,7 +3,7 @@
 //! `park(key, still)` sleeps until `unpark_all(key)`, unless `still()` is false
 //! once no `unpark_all` can be missed any more.
 
-#[cfg(all(not(loom), feature = "std"))]
+#[cfg(all(not(any(loom, shuttle)), feature = "std"))]
 mod face {
     use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN};
 
@@ -21,11 +21,20 @@ mod face {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod face {
-    use loom::sync::{Condvar, Mutex};
+    #[cfg(loom)]
+    use loom::{
+        lazy_static,
+        sync::{Condvar, Mutex},
+    };
+    #[cfg(shuttle)]
+    use shuttle::{
+        lazy_static,
+        sync::{Condvar, Mutex},
+    };
 
-    loom::lazy_static! {
+    lazy_static! {
         static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 
@@ -42,7 +51,7 @@ mod face {
     }
 }
 
-#[cfg(all(not(loom), not(feature = "std")))]
+#[cfg(all(not(any(loom, shuttle)), not(feature = "std")))]
 mod face {
     pub(super) fn park(_key: usize, _still: impl FnOnce() -> bool) {
         core::hint::spin_loop();

@@ -3,18 +3,19 @@
 //! A model that cannot fail proves nothing. Its twin runs the same code with
 //! one step broken, and must fail. The production code asks
 //! [`seeded!`](crate::seeded) at that step: a constant `false` but under
-//! `cfg(loom)`, where the harness plants one seed for the time of one run.
+//! `cfg(loom)` and `cfg(shuttle)`, where the harness plants one seed for the
+//! time of one run.
 //!
 //! All threads of a model are one thread of the system, so the seed lives in a
 //! plain thread-local and tests that run beside each other do not meet.
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 std::thread_local! {
     static PLANTED: core::cell::Cell<Option<&'static str>> = const { core::cell::Cell::new(None) };
 }
 
 /// Plants `seed` until the guard is dropped.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 #[must_use]
 pub fn plant(seed: &'static str) -> Planted {
     PLANTED.set(Some(seed));
@@ -22,17 +23,17 @@ pub fn plant(seed: &'static str) -> Planted {
 }
 
 /// Whether `seed` is planted.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub fn is_planted(seed: &str) -> bool {
     PLANTED.get() == Some(seed)
 }
 
 /// Takes the seed out again.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 #[derive(Debug)]
 pub struct Planted(());
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl Drop for Planted {
     fn drop(&mut self) {
         PLANTED.set(None);
@@ -44,9 +45,9 @@ impl Drop for Planted {
 #[macro_export]
 macro_rules! seeded {
     ($seed:literal) => {{
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         let planted = $crate::sync::seed::is_planted($seed);
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         let planted = false;
         planted
     }};

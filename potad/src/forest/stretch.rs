@@ -16,7 +16,7 @@ use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, Order, Place};
 
 /// Words of one level that a call looks at.
-const LOOKS: u32 = if cfg!(loom) { 2 } else { 64 };
+const LOOKS: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 /// The beginning of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

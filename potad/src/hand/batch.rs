@@ -21,7 +21,7 @@ use crate::stock::Stock;
 use memdesc::{Granule, ORDERS_PER_LEVEL, Order};
 
 /// Words per bracket of a batch: what is in transit at once.
-pub(crate) const BATCH: usize = if cfg!(loom) { 4 } else { 64 };
+pub(crate) const BATCH: usize = if cfg!(any(loom, shuttle)) { 4 } else { 64 };
 
 /// Blocks of one order on their way from the slot to its caller.
 #[derive(Debug)]

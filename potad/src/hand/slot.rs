@@ -53,7 +53,7 @@ pub(crate) const CLAIMS: usize = 2;
 /// Words of pending frees of a hand, each where its number says; one that is
 /// in another's way is given. So neighbours merge even where several streams
 /// of frees mix, and a word's line has come near by the time it is written.
-pub(crate) const PENDING: usize = if cfg!(loom) { 1 } else { 8 };
+pub(crate) const PENDING: usize = if cfg!(any(loom, shuttle)) { 1 } else { 8 };
 
 /// Granules that one hand can hold away from everybody else: its claims and
 /// its pending words.
