@@ -51,6 +51,9 @@ pub struct Wanted {
     /// Only what an earlier pass has seen free already; what has not been seen
     /// is marked so and left.
     pub seen_before: bool,
+    /// Leaves what was reported too early last time: taken again before
+    /// [`Zone::age_reports`] was called next.
+    pub patient: bool,
 }
 
 /// What the host made of an isolated block.
@@ -114,7 +117,7 @@ impl Zone {
     /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..64 << 20))?;
     /// ram.attach_reporter(Order::new(9)?)?;
     /// let order = Order::new(9)?;
-    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false };
+    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false, patient: false };
     /// let (mut cursor, mut blocks) = (Granule(0), Vec::new());
     /// ram.isolate_many(&mut cursor, &wanted, 8, u64::MAX, &mut |block| blocks.push(block));
     /// assert_eq!((blocks.len(), cursor), (8, Granule(8 * 512)));
@@ -226,6 +229,22 @@ impl Zone {
         reported.map_or(0, |known| known.reported_now() << known.order().get())
     }
 
+    /// A pass of a reporter begins: what is taken again from now on was not
+    /// reported too early, unless it is reported again before.
+    pub fn age_reports(&self) {
+        if let Some(known) = self.state().stock.reported.get() {
+            known.age();
+        }
+    }
+
+    /// Of the [`refaulted_granules`](Self::refaulted_granules), those that were
+    /// reported too early: taken again before [`age_reports`](Self::age_reports)
+    /// was called next.
+    pub fn premature_granules(&self) -> u64 {
+        let reported = self.state().stock.reported.get();
+        reported.map_or(0, |known| known.premature() << known.order().get())
+    }
+
     /// Reported granules that were taken again since a reporter was attached:
     /// the price paid for reporting too early.
     pub fn refaulted_granules(&self) -> u64 {
@@ -277,7 +296,7 @@ impl Stock {
             // From there on, as far as alignment goes.
             let order = Order::alignment_of(at.0).min(free.order()).min(max);
             let piece = Block::containing(at, order.max(reported.order()));
-            let piece = match reported.fresh(piece, wanted.seen_before) {
+            let piece = match reported.fresh(piece, wanted) {
                 Fresh::Take(piece) => piece,
                 Fresh::Pass(passed) => {
                     *cursor = after(passed);

@@ -189,6 +189,10 @@ impl ReportSource for MockSource {
         self.count(|granule| granule.owner == Owner::Nobody && !granule.reported)
     }
 
+    fn reported_bytes(&self) -> u64 {
+        Self::reported_bytes(self)
+    }
+
     fn granule_bytes(&self) -> u64 {
         self.granule_bytes
     }

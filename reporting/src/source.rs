@@ -66,6 +66,9 @@ pub struct Want {
     pub max_order: Order,
     /// How long they must have been free.
     pub age: Age,
+    /// Leaves what was reported too early last time. A source that does not
+    /// know gives it out.
+    pub patient: bool,
     /// The blocks given out in one call are at most so many bytes together; only
     /// the first may be larger, so that there is progress. At the limit the
     /// answer is [`Progress::More`].
@@ -127,6 +130,19 @@ pub trait ReportSource {
         0
     }
 
+    /// Of those, the ones that were reported too early: taken again before the
+    /// pass after the one that reported them had begun. 0 from a source that
+    /// does not know.
+    fn premature_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Bytes that are free and reported.
+    fn reported_bytes(&self) -> u64;
+
+    /// A pass begins.
+    fn begin_pass(&self) {}
+
     /// When its blocks must have been reported.
     fn mode(&self) -> Mode {
         Mode::Idle
@@ -165,6 +181,18 @@ macro_rules! forward {
 
             fn refaulted_bytes(&self) -> u64 {
                 S::refaulted_bytes(self)
+            }
+
+            fn premature_bytes(&self) -> u64 {
+                S::premature_bytes(self)
+            }
+
+            fn reported_bytes(&self) -> u64 {
+                S::reported_bytes(self)
+            }
+
+            fn begin_pass(&self) {
+                S::begin_pass(self);
             }
 
             fn mode(&self) -> Mode {

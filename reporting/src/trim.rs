@@ -221,6 +221,11 @@ impl ReportSource for TrimSource {
         self.waiting_bytes()
     }
 
+    fn reported_bytes(&self) -> u64 {
+        // What is trimmed belongs to the zone again.
+        0
+    }
+
     fn granule_bytes(&self) -> u64 {
         self.zone.granule()
     }

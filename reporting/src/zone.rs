@@ -80,7 +80,12 @@ impl ZoneSource {
             return;
         };
         let granule = zone.report_order().unwrap_or(Order::ZERO);
-        let wanted = Wanted { min_order: granule, max_order: Order::MAX, seen_before: false };
+        let wanted = Wanted {
+            min_order: granule,
+            max_order: Order::MAX,
+            seen_before: false,
+            patient: false,
+        };
         let mut blocks: SmallVec<[Isolated; 32]> = SmallVec::new();
         while cursor <= last {
             let out = &mut |isolated| blocks.push(isolated);
@@ -173,6 +178,7 @@ impl ReportSource for ZoneSource {
             min_order: want.min_order,
             max_order: want.max_order,
             seen_before: want.age == Age::Seen,
+            patient: want.patient,
         };
         let granule = self.granule_bytes();
         let mut granules = (want.max_bytes / granule).max(1);
@@ -224,6 +230,18 @@ impl ReportSource for ZoneSource {
 
     fn refaulted_bytes(&self) -> u64 {
         self.zone.refaulted_granules().saturating_mul(self.granule_bytes())
+    }
+
+    fn premature_bytes(&self) -> u64 {
+        self.zone.premature_granules().saturating_mul(self.granule_bytes())
+    }
+
+    fn reported_bytes(&self) -> u64 {
+        self.zone.reported_granules().saturating_mul(self.granule_bytes())
+    }
+
+    fn begin_pass(&self) {
+        self.zone.age_reports();
     }
 
     fn granule_bytes(&self) -> u64 {

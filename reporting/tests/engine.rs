@@ -532,6 +532,10 @@ impl ReportSource for Reversed<'_> {
         self.0.dirty_bytes()
     }
 
+    fn reported_bytes(&self) -> u64 {
+        self.0.reported_bytes()
+    }
+
     fn granule_bytes(&self) -> u64 {
         self.0.granule_bytes()
     }
@@ -570,6 +574,10 @@ impl ReportSource for Panicking<'_> {
 
     fn dirty_bytes(&self) -> u64 {
         self.0.dirty_bytes()
+    }
+
+    fn reported_bytes(&self) -> u64 {
+        self.0.reported_bytes()
     }
 
     fn granule_bytes(&self) -> u64 {

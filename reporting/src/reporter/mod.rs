@@ -81,6 +81,7 @@ struct Pass {
     cursor: Cursor,
     min_order: Order,
     age: Age,
+    patient: bool,
     /// What was free and not reported when it began, less what it took.
     dirty: u64,
     /// Ends the pass once `dirty` is no more than this.
