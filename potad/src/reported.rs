@@ -426,7 +426,7 @@ mod tests {
     }
 
     fn wanted(seen_before: bool, patient: bool) -> Wanted {
-        Wanted { min_order: Order::ZERO, max_order: Order::MAX, seen_before, patient }
+        Wanted { min_order: Order::ZERO, max_order: Order::MAX, seen_before, patient, spare: 0 }
     }
 
     #[test]

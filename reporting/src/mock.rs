@@ -238,6 +238,13 @@ impl MockSource {
                 cursor.position += run.len() as u64;
                 continue;
             }
+            if cursor.spared < want.spare_bytes {
+                let rest = (want.spare_bytes - cursor.spared).div_ceil(self.granule_bytes);
+                let part = (1 << rest.ilog2()).clamp(min as u64, run.len() as u64);
+                cursor.spared += part * self.granule_bytes;
+                cursor.position += part;
+                continue;
+            }
             if given != 0 && given + bytes > want.max_bytes {
                 return Progress::More;
             }

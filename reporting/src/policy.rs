@@ -5,8 +5,8 @@
 //! What was free for a while is likely to stay free, and what is reported and
 //! used again costs a fault. Three things say how long a while:
 //!
-//! - *Demand*: as much as the last peaks took stays unreported, and is what the
-//!   allocator hands out first.
+//! - *Demand*: as much as the last peaks took stays unreported, and of all that
+//!   could be reported that which the allocator hands out first.
 //! - *Experience*: what was taken again before the next pass was reported too
 //!   early. Until a report of it has lasted longer, it takes part in every
 //!   `patience`-th pass only.
@@ -170,7 +170,7 @@ impl Policy {
             interval: SECOND,
             rules: Self::fill(&[Rule { min_bytes: 64 << 10, every: 1 }]),
             patience: 3,
-            demand_passes: 8,
+            demand_passes: 3,
             ..Self::BASE
         }
     }

@@ -34,14 +34,16 @@ pub trait IsolatedBlock {
     fn order(&self) -> Order;
 }
 
-/// Where a pass over the free blocks stands. What the numbers mean is the
-/// source's own business; both are 0 at the start of a pass.
+/// Where a pass over the free blocks stands. What the first two numbers mean is
+/// the source's own business; all are 0 at the start of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Where to go on, for example an address or a granule.
     pub position: u64,
     /// What is being walked, for example a level or an order.
     pub stage: u32,
+    /// Bytes that were spared so far; see [`Want::spare_bytes`].
+    pub spared: u64,
 }
 
 /// How long a block must have been free.
@@ -73,6 +75,9 @@ pub struct Want {
     /// the first may be larger, so that there is progress. At the limit the
     /// answer is [`Progress::More`].
     pub max_bytes: u64,
+    /// Of what suits, the first so many bytes of a pass stay where they are, the
+    /// ones that the allocator is about to hand out.
+    pub spare_bytes: u64,
     /// Leave at least so many bytes free and not isolated: answer
     /// [`Progress::Pressure`] instead of going below. A hint may do.
     pub leave_bytes: u64,

@@ -177,7 +177,8 @@ impl ReportSource for TrimSource {
         let mut bytes = 0u64;
         if cursor.stage == 0 {
             // As many as wait now: what comes back untrimmed is the next pass's.
-            *cursor = Cursor { position: self.waiting.lock().blocks.len() as u64, stage: 1 };
+            *cursor =
+                Cursor { position: self.waiting.lock().blocks.len() as u64, stage: 1, spared: 0 };
         }
         for _ in 0..STEPS {
             if found.len() == room || bytes >= want.max_bytes || cursor.position == 0 {

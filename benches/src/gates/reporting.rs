@@ -84,6 +84,7 @@ fn wanted(min: u32, max: u32) -> Option<Wanted> {
         max_order: order(max)?,
         seen_before: false,
         patient: false,
+        spare: 0,
     })
 }
 

@@ -115,6 +115,7 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
                 max_order: self.sizes.max_order(left).max(min_order),
                 age: Age::Any,
                 patient: false,
+                spare_bytes: 0,
                 max_bytes: left,
                 leave_bytes: self.policy.reserve,
             };

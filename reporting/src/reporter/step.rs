@@ -81,8 +81,9 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
                 min_order: self.sizes.min_order(min_bytes),
                 age: self.policy.age,
                 patient: !self.stats.passes.is_multiple_of(u64::from(self.policy.patience)),
+                spare: self.demand.keep(),
                 dirty,
-                floor: self.demand.keep(),
+                floor: 0,
                 cause: Cause::Due,
             });
         }
@@ -98,6 +99,7 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             min_order: self.sizes.min_order(min_bytes),
             age: Age::Any,
             patient: false,
+            spare: 0,
             dirty,
             floor: volume.max(self.demand.keep()),
             cause: Cause::Volume,
@@ -123,6 +125,7 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             max_order: self.sizes.max_order,
             age: pass.age,
             patient: pass.patient,
+            spare_bytes: pass.spare,
             max_bytes: tokens.min(pass.dirty - pass.floor),
             leave_bytes: self.policy.reserve,
         };
