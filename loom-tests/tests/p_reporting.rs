@@ -344,6 +344,10 @@ impl ReportSource for Lender {
         self.ground.put_back(&self.front, block.0, says);
     }
 
+    fn reported_bytes(&self) -> u64 {
+        0
+    }
+
     fn dirty_bytes(&self) -> u64 {
         1
     }

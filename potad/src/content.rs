@@ -38,7 +38,7 @@ impl Zone {
     /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..2 << 20))?;
     /// let order = Order::new(9)?;
     /// ram.attach_reporter(order)?;
-    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false };
+    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false, patient: false, spare: 0 };
     /// let isolated = ram.isolate(&mut Granule(0), &wanted).unwrap();
     /// ram.put_back(isolated, HostSays::Zeroed).unwrap();
     /// let (block, content) = ram.alloc_bare_telling(order)?;

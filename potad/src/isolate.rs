@@ -51,6 +51,12 @@ pub struct Wanted {
     /// Only what an earlier pass has seen free already; what has not been seen
     /// is marked so and left.
     pub seen_before: bool,
+    /// Leaves what was reported too early last time: taken again before
+    /// [`Zone::age_reports`] was called next.
+    pub patient: bool,
+    /// Leaves the first so many granules of what it would take: those that the
+    /// next allocations get, which fill what lies low first.
+    pub spare: u64,
 }
 
 /// What the host made of an isolated block.
@@ -100,13 +106,15 @@ impl Zone {
     /// Bounded: looks at most at 256 free blocks.
     pub fn isolate(&self, cursor: &mut Granule, wanted: &Wanted) -> Option<Isolated> {
         let mut one = None;
-        self.isolate_many(cursor, wanted, 1, u64::MAX, &mut |isolated| one = Some(isolated));
+        let out = &mut |isolated| one = Some(isolated);
+        let _spared = self.isolate_many(cursor, wanted, 1, u64::MAX, out);
         one
     }
 
     /// As [`isolate`](Self::isolate), at most `blocks` blocks of at most
     /// `granules` granules together (the first may be larger), each given to
-    /// `out`. Fewer need not be the end of the pass: the cursor says.
+    /// `out`. Fewer need not be the end of the pass: the cursor says. Returns how
+    /// many granules were spared: the next call of the pass has so many less to.
     ///
     /// ```
     /// # use potad::{HostSays, Potad, Resource, Wanted, memdesc::{Granule, Order}};
@@ -114,7 +122,7 @@ impl Zone {
     /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..64 << 20))?;
     /// ram.attach_reporter(Order::new(9)?)?;
     /// let order = Order::new(9)?;
-    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false };
+    /// let wanted = Wanted { min_order: order, max_order: order, seen_before: false, patient: false, spare: 0 };
     /// let (mut cursor, mut blocks) = (Granule(0), Vec::new());
     /// ram.isolate_many(&mut cursor, &wanted, 8, u64::MAX, &mut |block| blocks.push(block));
     /// assert_eq!((blocks.len(), cursor), (8, Granule(8 * 512)));
@@ -131,21 +139,24 @@ impl Zone {
         blocks: usize,
         granules: u64,
         out: &mut impl FnMut(Isolated),
-    ) {
+    ) -> u64 {
         let state = self.state();
         let mut taken = SmallVec::<[Block; INLINE]>::new();
         taken.reserve(blocks.min(STEPS));
-        state.with_slot(|_| {
-            state.stock.isolate(cursor, wanted, blocks.min(STEPS), granules, &mut taken);
+        let spared = state.with_slot(|_| {
+            let room = blocks.min(STEPS);
+            let spared = state.stock.isolate(cursor, wanted, room, granules, &mut taken);
             for &block in &taken {
                 let word = Immediate::new(Subtype::Reporting, OwnerId::RESOURCE, block.order());
                 // Out of memory for the node, lookup says nothing of it: a
                 // failure inside then counts as one in a bare block.
                 let _shown = state.tree.publish_immediate(block, word);
             }
+            spared
         });
         // Outside the bracket: it is somebody else's code.
         taken.into_iter().for_each(|block| out(Isolated { block, zone: state.id }));
+        spared
     }
 
     /// Gives an isolated block back, with what the host made of it. A block of
@@ -226,6 +237,22 @@ impl Zone {
         reported.map_or(0, |known| known.reported_now() << known.order().get())
     }
 
+    /// A pass of a reporter begins: what is taken again from now on was not
+    /// reported too early, unless it is reported again before.
+    pub fn age_reports(&self) {
+        if let Some(known) = self.state().stock.reported.get() {
+            known.age();
+        }
+    }
+
+    /// Of the [`refaulted_granules`](Self::refaulted_granules), those that were
+    /// reported too early: taken again before [`age_reports`](Self::age_reports)
+    /// was called next.
+    pub fn premature_granules(&self) -> u64 {
+        let reported = self.state().stock.reported.get();
+        reported.map_or(0, |known| known.premature() << known.order().get())
+    }
+
     /// Reported granules that were taken again since a reporter was attached:
     /// the price paid for reporting too early.
     pub fn refaulted_granules(&self) -> u64 {
@@ -248,7 +275,8 @@ impl State {
 }
 
 impl Stock {
-    /// Takes free blocks that suit `wanted` from `*cursor` on, into `out`.
+    /// Takes free blocks that suit `wanted` from `*cursor` on, into `out`, and
+    /// returns how many granules it spared.
     ///
     /// The caller is inside a bracket and publishes what it got before it ends.
     pub(crate) fn isolate(
@@ -258,14 +286,14 @@ impl Stock {
         blocks: usize,
         granules: u64,
         out: &mut SmallVec<[Block; INLINE]>,
-    ) {
+    ) -> u64 {
         let Some(reported) = self.reported.get() else {
             *cursor = END;
-            return;
+            return 0;
         };
         let min = wanted.min_order.max(reported.order());
         let max = wanted.max_order.max(min);
-        let mut left = granules;
+        let (mut left, mut spared) = (granules, 0);
         let mut walk = Walk { stock: self, min, steps: STEPS, rest: None };
         while out.len() < blocks && left > 0 {
             let Some(free) = walk.next(cursor) else { break };
@@ -277,8 +305,17 @@ impl Stock {
             // From there on, as far as alignment goes.
             let order = Order::alignment_of(at.0).min(free.order()).min(max);
             let piece = Block::containing(at, order.max(reported.order()));
-            let piece = match reported.fresh(piece, wanted.seen_before) {
-                Fresh::Take(piece) => piece,
+            let piece = match reported.fresh(piece, wanted) {
+                Fresh::Take(piece) if spared >= wanted.spare => piece,
+                Fresh::Take(piece) => {
+                    // No more of it than is asked, rounded up.
+                    let rest = Order::new((wanted.spare - spared).ilog2()).unwrap_or(Order::MAX);
+                    let order = rest.max(reported.order()).min(piece.order());
+                    let part = Block::containing(piece.base(), order);
+                    spared += part.order().granules();
+                    *cursor = after(part);
+                    continue;
+                }
                 Fresh::Pass(passed) => {
                     *cursor = after(passed);
                     continue;
@@ -297,6 +334,7 @@ impl Stock {
         }
         let taken = out.iter().map(|block| block.order().granules()).sum();
         reported.note_isolated(taken);
+        spared
     }
 
     /// Notes what the host said of an isolated block and has `give` give it.

@@ -226,7 +226,7 @@ impl Ground {
     /// hand's bracket.
     pub fn isolate(&self, front: &Front, cursor: &mut Granule, max: u32) -> Option<Block> {
         let (min_order, max_order) = (Order::ZERO, Order::new(max).expect("an order"));
-        let wanted = Wanted { min_order, max_order, seen_before: false };
+        let wanted = Wanted { min_order, max_order, seen_before: false, patient: false, spare: 0 };
         let mut taken = smallvec::SmallVec::new();
         let _inside = self.gate.enter(&front.slot);
         self.stock.isolate(cursor, &wanted, 1, u64::MAX, &mut taken);

@@ -2,14 +2,16 @@
 //!
 //! # Picture
 //!
-//! Three bits per report granule (a power of two of granules, chosen when a
+//! Five bits per report granule (a power of two of granules, chosen when a
 //! reporter is attached), in words of their own, outside the free structure.
-//! The first two of 64 report granules lie side by side:
+//! The first two, and the last two, of 64 report granules lie side by side:
 //!
 //! ```text
 //!  bits[2n]      seen      a pass has met it free and not yet reported
 //!  bits[2n + 1]  reported  the host knows that its memory is not needed
 //!  zeroed[n]     zeroed    .. and has said that it reads as zeros
+//!  history[2n]   young     the running pass, or the last one, reported it
+//!  history[2n + 1] hasty   it was taken again while young, the last time
 //! ```
 //!
 //! # What always holds
@@ -20,14 +22,17 @@
 //! counts only beside a reported one: a taker that finds *reported* clear may
 //! leave *zeroed* to the one who cleared it, for nobody can own the whole report
 //! granule before both are done. *Seen* is a hint: it is set on blocks that are
-//! only looked at. Splits and merges do not touch any of them, and they never
+//! only looked at. *Young* and *hasty* are hints, too: they say how long the next
+//! report had better wait. Splits and merges do not touch any of them, and they never
 //! keep a merge from happening.
 //!
 //! # Cost
 //!
 //! A taker pays one load of a line that 256 report granules share, and a
-//! read-modify-write per word only where a bit was set. A free pays nothing.
+//! read-modify-write per word only where a bit was set, and one or two more where
+//! what it took was reported. A free pays nothing.
 
+use crate::isolate::Wanted;
 use crate::words::Words;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
@@ -51,8 +56,12 @@ pub(crate) struct Reported {
     /// Seen and reported, by turns.
     bits: Words,
     zeroed: Words,
+    /// Young and hasty, by turns.
+    history: Words,
     /// Report granules that were taken again after they had been reported.
     refaulted: AtomicU64,
+    /// Of those, the ones that were young still.
+    premature: AtomicU64,
     /// Report granules reported now.
     now: AtomicU64,
     /// Blocks that a reporter holds, in granules.
@@ -65,7 +74,9 @@ impl Reported {
             order,
             bits: Words::default(),
             zeroed: Words::default(),
+            history: Words::default(),
             refaulted: AtomicU64::new(0),
+            premature: AtomicU64::new(0),
             now: AtomicU64::new(0),
             isolated: AtomicU64::new(0),
         }
@@ -101,6 +112,12 @@ impl Reported {
     /// Report granules that were taken again after they had been reported.
     pub(crate) fn refaulted(&self) -> u64 {
         self.refaulted.load(Ordering::Relaxed)
+    }
+
+    /// Report granules that were taken again before the pass after the one that
+    /// reported them had begun.
+    pub(crate) fn premature(&self) -> u64 {
+        self.premature.load(Ordering::Relaxed)
     }
 
     /// Report granules reported now.
@@ -169,14 +186,22 @@ impl Reported {
     }
 
     /// What of a free block, from its base on, a pass may take: the largest part
-    /// of which nothing is reported and, if it must have been seen before, all
-    /// of which was. What was not is marked so, and passed.
-    pub(crate) fn fresh(&self, block: Block, seen_before: bool) -> Fresh {
+    /// of which nothing is reported, nothing is hasty if the pass is patient and,
+    /// if it must have been seen before, all of which was. What was not is marked
+    /// so, and passed.
+    pub(crate) fn fresh(&self, block: Block, wanted: &Wanted) -> Fresh {
         let unreported = self.part(block, |word, mask| self.reported(word) & mask == 0);
         let Some(part) = unreported else {
             return Fresh::Pass(Block::containing(block.base(), self.order));
         };
-        if !seen_before {
+        let calm = match wanted.patient {
+            true => self.part(part, |word, mask| self.hasty(word) & mask == 0),
+            false => Some(part),
+        };
+        let Some(part) = calm else {
+            return Fresh::Pass(Block::containing(part.base(), self.order));
+        };
+        if !wanted.seen_before {
             return Fresh::Take(part);
         }
         if let Some(old) = self.part(part, |word, mask| self.seen(word) & mask == mask) {
@@ -232,9 +257,49 @@ impl Reported {
             // is ours.
             let before = reported.fetch_or(mask, Ordering::Relaxed);
             marked += u64::from((mask & !before).count_ones());
+            self.mark_young(word, mask & !before);
             self.mark_zeroed(word, mask, zeroed);
         }
         self.now.fetch_add(marked, Ordering::Relaxed);
+    }
+
+    /// Out of memory, it will not pass for reported too early.
+    fn mark_young(&self, word: u64, mask: u64) {
+        if let Ok(young) = self.history.install(2 * word) {
+            young.fetch_or(mask, Ordering::Relaxed);
+        }
+    }
+
+    fn hasty(&self, word: u64) -> u64 {
+        self.history.load(2 * word + 1)
+    }
+
+    /// A pass begins: what was reported until now is young no more.
+    pub(crate) fn age(&self) {
+        self.history.visit(0, u64::MAX, |index, word| {
+            // Relaxed: hints. What is marked at this very moment may lose its bit.
+            if index & 1 == 0 && word.load(Ordering::Relaxed) != 0 {
+                word.store(0, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Report granules were taken again that had been reported: hasty are now
+    /// those that were young, and no others of them.
+    fn judge(&self, word: u64, taken: u64) {
+        let (young, hasty) = (self.history.get(2 * word), self.history.get(2 * word + 1));
+        let (Some(young), Some(hasty)) = (young, hasty) else { return };
+        // Relaxed: whoever cleared *reported* of a granule judges it alone.
+        let early = young.load(Ordering::Relaxed) & taken;
+        if early != 0 {
+            young.fetch_and(!early, Ordering::Relaxed);
+            hasty.fetch_or(early, Ordering::Relaxed);
+            self.premature.fetch_add(early.count_ones().into(), Ordering::Relaxed);
+        }
+        let late = taken & !early;
+        if hasty.load(Ordering::Relaxed) & late != 0 {
+            hasty.fetch_and(!late, Ordering::Relaxed);
+        }
     }
 
     fn mark_zeroed(&self, word: u64, mask: u64, zeroed: bool) {
@@ -292,6 +357,7 @@ impl Reported {
         }
         let before = reported.fetch_and(!mask, Ordering::Relaxed);
         let cleared = u64::from((before & mask).count_ones());
+        self.judge(word, before & mask);
         self.refaulted.fetch_add(cleared, Ordering::Relaxed);
         self.now.fetch_sub(cleared, Ordering::Relaxed);
         if let Some(zeroed) = self.zeroed.get(word)
@@ -359,6 +425,34 @@ mod tests {
         Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
     }
 
+    fn wanted(seen_before: bool, patient: bool) -> Wanted {
+        Wanted { min_order: Order::ZERO, max_order: Order::MAX, seen_before, patient, spare: 0 }
+    }
+
+    #[test]
+    fn what_was_taken_again_while_young_is_hasty_until_a_report_lasts() {
+        let reported = Reported::new(Order::new(9).unwrap());
+        let fresh = |patient| reported.fresh(block(0, 10), &wanted(false, patient));
+        let report_and_take = |ages: bool| {
+            reported.mark(block(0, 9), false);
+            if ages {
+                reported.age();
+            }
+            reported.forget(block(3, 0));
+        };
+        assert_eq!(fresh(true), Fresh::Take(block(0, 10)));
+        report_and_take(false);
+        assert_eq!((reported.refaulted(), reported.premature()), (1, 1));
+        assert_eq!(fresh(true), Fresh::Pass(block(0, 9)));
+        assert_eq!(fresh(false), Fresh::Take(block(0, 10)));
+        // What was never reported is not hasty.
+        let rest = reported.fresh(block(512, 9), &wanted(false, true));
+        assert_eq!(rest, Fresh::Take(block(512, 9)));
+        report_and_take(true);
+        assert_eq!((reported.refaulted(), reported.premature()), (2, 1));
+        assert_eq!(fresh(true), Fresh::Take(block(0, 10)));
+    }
+
     #[test]
     fn a_taken_part_is_forgotten_and_the_rest_is_kept() {
         let reported = Reported::new(Order::new(9).unwrap());
@@ -403,15 +497,16 @@ mod tests {
     #[test]
     fn parts_of_different_ages_are_told_apart() {
         let reported = Reported::new(Order::new(9).unwrap());
-        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Pass(block(0, 11)));
-        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Take(block(0, 11)));
+        let fresh = |block, seen_before| reported.fresh(block, &wanted(seen_before, false));
+        assert_eq!(fresh(block(0, 11), true), Fresh::Pass(block(0, 11)));
+        assert_eq!(fresh(block(0, 11), true), Fresh::Take(block(0, 11)));
         reported.forget(block(1024, 9));
-        assert_eq!(reported.fresh(block(0, 11), true), Fresh::Take(block(0, 10)));
-        assert_eq!(reported.fresh(block(1024, 10), true), Fresh::Pass(block(1024, 9)));
-        assert_eq!(reported.fresh(block(1024, 10), true), Fresh::Take(block(1024, 10)));
+        assert_eq!(fresh(block(0, 11), true), Fresh::Take(block(0, 10)));
+        assert_eq!(fresh(block(1024, 10), true), Fresh::Pass(block(1024, 9)));
+        assert_eq!(fresh(block(1024, 10), true), Fresh::Take(block(1024, 10)));
         reported.mark(block(0, 9), true);
-        assert_eq!(reported.fresh(block(0, 11), false), Fresh::Pass(block(0, 9)));
-        assert_eq!(reported.fresh(block(512, 9), false), Fresh::Take(block(512, 9)));
+        assert_eq!(fresh(block(0, 11), false), Fresh::Pass(block(0, 9)));
+        assert_eq!(fresh(block(512, 9), false), Fresh::Take(block(512, 9)));
     }
 
     #[test]

@@ -162,7 +162,13 @@ fn an_address_of_no_resource_or_in_a_hole_is_refused() {
 fn a_granule_that_a_reporter_holds_is_kept_when_it_is_put_back() {
     let (potad, ram) = ram(1 << 12);
     ram.attach_reporter(order(9)).unwrap();
-    let wanted = Wanted { min_order: order(9), max_order: order(9), seen_before: false };
+    let wanted = Wanted {
+        min_order: order(9),
+        max_order: order(9),
+        seen_before: false,
+        patient: false,
+        spare: 0,
+    };
     let isolated = ram.isolate(&mut Granule(0), &wanted).unwrap();
     let bad = ram.address_of(isolated.block().base()) + 7 * 4096;
     let report = potad.report_failure(bad, 0, FailureKind::Found).unwrap();

@@ -15,7 +15,13 @@ fn ram(granules: u64) -> Zone {
 }
 
 fn any(min: u32, max: u32) -> Wanted {
-    Wanted { min_order: order(min), max_order: order(max), seen_before: false }
+    Wanted {
+        min_order: order(min),
+        max_order: order(max),
+        seen_before: false,
+        patient: false,
+        spare: 0,
+    }
 }
 
 /// A whole pass: every block isolated is put back with `says`.

@@ -22,6 +22,9 @@ pub enum ReportingError {
     /// A device could have nothing.
     #[error("a device may have 0 blocks")]
     NoFlight,
+    /// Every pass is the most patient there is.
+    #[error("a patience of 0 passes was asked, at least 1 is needed")]
+    NoPatience,
     /// Passes, or looks, without a pause between them.
     #[error("the interval or the poll time is 0")]
     NoInterval,

@@ -189,6 +189,10 @@ impl ReportSource for MockSource {
         self.count(|granule| granule.owner == Owner::Nobody && !granule.reported)
     }
 
+    fn reported_bytes(&self) -> u64 {
+        Self::reported_bytes(self)
+    }
+
     fn granule_bytes(&self) -> u64 {
         self.granule_bytes
     }
@@ -232,6 +236,13 @@ impl MockSource {
             if want.age == Age::Seen && !run.iter().all(|granule| granule.seen) {
                 run.iter_mut().for_each(|granule| granule.seen = true);
                 cursor.position += run.len() as u64;
+                continue;
+            }
+            if cursor.spared < want.spare_bytes {
+                let rest = (want.spare_bytes - cursor.spared).div_ceil(self.granule_bytes);
+                let part = (1 << rest.ilog2()).clamp(min as u64, run.len() as u64);
+                cursor.spared += part * self.granule_bytes;
+                cursor.position += part;
                 continue;
             }
             if given != 0 && given + bytes > want.max_bytes {

@@ -34,14 +34,16 @@ pub trait IsolatedBlock {
     fn order(&self) -> Order;
 }
 
-/// Where a pass over the free blocks stands. What the numbers mean is the
-/// source's own business; both are 0 at the start of a pass.
+/// Where a pass over the free blocks stands. What the first two numbers mean is
+/// the source's own business; all are 0 at the start of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Where to go on, for example an address or a granule.
     pub position: u64,
     /// What is being walked, for example a level or an order.
     pub stage: u32,
+    /// Bytes that were spared so far; see [`Want::spare_bytes`].
+    pub spared: u64,
 }
 
 /// How long a block must have been free.
@@ -66,10 +68,16 @@ pub struct Want {
     pub max_order: Order,
     /// How long they must have been free.
     pub age: Age,
+    /// Leaves what was reported too early last time. A source that does not
+    /// know gives it out.
+    pub patient: bool,
     /// The blocks given out in one call are at most so many bytes together; only
     /// the first may be larger, so that there is progress. At the limit the
     /// answer is [`Progress::More`].
     pub max_bytes: u64,
+    /// Of what suits, the first so many bytes of a pass stay where they are, the
+    /// ones that the allocator is about to hand out.
+    pub spare_bytes: u64,
     /// Leave at least so many bytes free and not isolated: answer
     /// [`Progress::Pressure`] instead of going below. A hint may do.
     pub leave_bytes: u64,
@@ -127,6 +135,19 @@ pub trait ReportSource {
         0
     }
 
+    /// Of those, the ones that were reported too early: taken again before the
+    /// pass after the one that reported them had begun. 0 from a source that
+    /// does not know.
+    fn premature_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Bytes that are free and reported.
+    fn reported_bytes(&self) -> u64;
+
+    /// A pass begins.
+    fn begin_pass(&self) {}
+
     /// When its blocks must have been reported.
     fn mode(&self) -> Mode {
         Mode::Idle
@@ -165,6 +186,18 @@ macro_rules! forward {
 
             fn refaulted_bytes(&self) -> u64 {
                 S::refaulted_bytes(self)
+            }
+
+            fn premature_bytes(&self) -> u64 {
+                S::premature_bytes(self)
+            }
+
+            fn reported_bytes(&self) -> u64 {
+                S::reported_bytes(self)
+            }
+
+            fn begin_pass(&self) {
+                S::begin_pass(self);
             }
 
             fn mode(&self) -> Mode {

@@ -124,7 +124,7 @@ pub struct Stats {
     /// Bytes that were reported and taken again, as the source counts them.
     pub refaulted: u64,
     /// Of those, what was taken again before the pass after the one that
-    /// reported it, at most: reported too early. Policies are tuned by it.
+    /// reported it: reported too early. See [`Policy::patience`](crate::Policy).
     pub premature: u64,
     /// Lengths of the ranges.
     pub range_bytes: Histogram,
@@ -133,8 +133,6 @@ pub struct Stats {
     pub isolate_ns: Histogram,
     /// Times of the driver for a batch; likewise.
     pub report_ns: Histogram,
-    /// What was reported when the running pass began.
-    pub(crate) reported_then: u64,
     /// The last thing that went wrong.
     pub last_fault: Option<Fault>,
 }
@@ -149,15 +147,6 @@ impl Stats {
     pub fn reported_bytes(&self) -> u64 {
         let plain = self.outcome(Outcome::Reported).bytes;
         plain.saturating_add(self.outcome(Outcome::ReportedZeroed).bytes)
-    }
-
-    /// A pass begins, with so much taken again so far.
-    pub(crate) fn begin_pass(&mut self, refaulted: u64) {
-        let again = refaulted.saturating_sub(self.refaulted);
-        let reported = self.reported_bytes();
-        let fresh = reported.saturating_sub(self.reported_then);
-        self.premature = self.premature.saturating_add(again.min(fresh));
-        (self.refaulted, self.reported_then) = (refaulted.max(self.refaulted), reported);
     }
 
     pub(crate) fn count(&mut self, outcome: Outcome, bytes: u64) {
@@ -259,18 +248,6 @@ mod tests {
             (histogram.below(25), histogram.below(50), histogram.below(75)),
             (Some(2), Some(4), Some(1024))
         );
-    }
-
-    #[test]
-    fn what_is_taken_again_before_the_next_pass_was_reported_too_early() {
-        let mut stats = Stats::default();
-        stats.begin_pass(0);
-        stats.count(Outcome::Reported, 100);
-        stats.begin_pass(30);
-        assert_eq!((stats.refaulted, stats.premature), (30, 30));
-        // Nothing was reported since: it was not too early.
-        stats.begin_pass(70);
-        assert_eq!((stats.refaulted, stats.premature), (70, 30));
     }
 
     #[test]

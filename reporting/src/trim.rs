@@ -177,7 +177,8 @@ impl ReportSource for TrimSource {
         let mut bytes = 0u64;
         if cursor.stage == 0 {
             // As many as wait now: what comes back untrimmed is the next pass's.
-            *cursor = Cursor { position: self.waiting.lock().blocks.len() as u64, stage: 1 };
+            *cursor =
+                Cursor { position: self.waiting.lock().blocks.len() as u64, stage: 1, spared: 0 };
         }
         for _ in 0..STEPS {
             if found.len() == room || bytes >= want.max_bytes || cursor.position == 0 {
@@ -219,6 +220,11 @@ impl ReportSource for TrimSource {
 
     fn dirty_bytes(&self) -> u64 {
         self.waiting_bytes()
+    }
+
+    fn reported_bytes(&self) -> u64 {
+        // What is trimmed belongs to the zone again.
+        0
     }
 
     fn granule_bytes(&self) -> u64 {

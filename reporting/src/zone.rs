@@ -80,7 +80,13 @@ impl ZoneSource {
             return;
         };
         let granule = zone.report_order().unwrap_or(Order::ZERO);
-        let wanted = Wanted { min_order: granule, max_order: Order::MAX, seen_before: false };
+        let wanted = Wanted {
+            min_order: granule,
+            max_order: Order::MAX,
+            seen_before: false,
+            patient: false,
+            spare: 0,
+        };
         let mut blocks: SmallVec<[Isolated; 32]> = SmallVec::new();
         while cursor <= last {
             let out = &mut |isolated| blocks.push(isolated);
@@ -169,12 +175,14 @@ impl ReportSource for ZoneSource {
         room: usize,
         out: &mut impl FnMut(ZoneBlock),
     ) -> Progress {
+        let granule = self.granule_bytes();
         let mut wanted = Wanted {
             min_order: want.min_order,
             max_order: want.max_order,
             seen_before: want.age == Age::Seen,
+            patient: want.patient,
+            spare: want.spare_bytes.saturating_sub(cursor.spared).div_ceil(granule),
         };
-        let granule = self.granule_bytes();
         let mut granules = (want.max_bytes / granule).max(1);
         if want.leave_bytes > 0 {
             // Enough for what is left, and for all that this call could take.
@@ -189,7 +197,7 @@ impl ReportSource for ZoneSource {
             wanted.max_order = wanted.max_order.min(most);
         }
         let mut at = Granule(cursor.position);
-        self.zone.isolate_many(&mut at, &wanted, room, granules, &mut |isolated| {
+        let spared = self.zone.isolate_many(&mut at, &wanted, room, granules, &mut |isolated| {
             let block = isolated.block();
             let first = self.zone.address_of(block.base());
             let length = block.order().granules().saturating_mul(granule);
@@ -198,6 +206,7 @@ impl ReportSource for ZoneSource {
                 None => self.back(isolated, HostSays::Nothing),
             }
         });
+        cursor.spared = cursor.spared.saturating_add(spared.saturating_mul(granule));
         if at == END {
             *cursor = Cursor::default();
             return Progress::EndOfPass;
@@ -224,6 +233,18 @@ impl ReportSource for ZoneSource {
 
     fn refaulted_bytes(&self) -> u64 {
         self.zone.refaulted_granules().saturating_mul(self.granule_bytes())
+    }
+
+    fn premature_bytes(&self) -> u64 {
+        self.zone.premature_granules().saturating_mul(self.granule_bytes())
+    }
+
+    fn reported_bytes(&self) -> u64 {
+        self.zone.reported_granules().saturating_mul(self.granule_bytes())
+    }
+
+    fn begin_pass(&self) {
+        self.zone.age_reports();
     }
 
     fn granule_bytes(&self) -> u64 {

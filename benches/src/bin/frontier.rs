@@ -1,10 +1,11 @@
 //! Replays page traces in their own time under fixed ages and presets, and says
 //! what each returns and what is faulted back.
 //!
-//! Exit status: 0, or 2 if a trace or the command line is no good.
+//! Exit status: 0; 1 with `--enforce` if `balanced` is not what it is meant to
+//! be; 2 if a trace or the command line is no good.
 
 use clap::Parser;
-use potad_benches::frontier::{Panel, chart, measure};
+use potad_benches::frontier::{LENGTH, Panel, chart, measure, over_time};
 use potad_benches::trace::Trace;
 use std::error::Error;
 use std::path::PathBuf;
@@ -20,11 +21,23 @@ struct Arguments {
     /// Draws the frontier of each.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Draws memory and refaults over time, under each preset.
+    #[arg(long, value_name = "FILE")]
+    over_time: Option<PathBuf>,
+    /// What a trace's length stands for: shorter, and the policies look slower
+    #[arg(long, value_name = "SECONDS", default_value_t = LENGTH,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    length: u64,
+    /// Says no if `balanced` lies more than this many percent points under the
+    /// line of fixed ages, or returns less than 80 % of what the oracle does
+    #[arg(long, value_name = "POINTS")]
+    enforce: Option<f64>,
 }
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("frontier: {error}");
             ExitCode::from(2)
@@ -32,21 +45,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+/// Whether all is as asked.
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let mut panels = Vec::new();
     for path in &arguments.traces {
         let trace = Trace::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.trim_end_matches(".pot.zst").to_owned();
-        let panel = measure(name, &trace).map_err(|why| format!("{}: {why}", path.display()))?;
+        let panel = measure(name, &trace, arguments.length)
+            .map_err(|why| format!("{}: {why}", path.display()))?;
         print(&panel);
         panels.push(panel);
     }
-    if let Some(path) = &arguments.svg {
-        std::fs::write(path, chart(&panels).to_string() + "\n")
+    let pictures = [(&arguments.svg, chart(&panels)), (&arguments.over_time, over_time(&panels))];
+    for (path, picture) in pictures {
+        let Some(path) = path else { continue };
+        std::fs::write(path, picture.to_string() + "\n")
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    Ok(())
+    Ok(arguments.enforce.is_none_or(|points| panels.iter().all(|panel| is_met(panel, points))))
+}
+
+/// Whether `balanced` is at most `points` under the line and returns enough.
+fn is_met(panel: &Panel, points: f64) -> bool {
+    let balanced = panel.presets.iter().find(|figure| figure.name == "balanced");
+    let is_met = balanced.is_some_and(|figure| {
+        let above = (figure.of_oracle - panel.line_at(figure.refaulted)) * 100.0;
+        above >= -points && figure.of_oracle >= 0.8
+    });
+    println!("{}: balanced is {}", panel.name, if is_met { "met" } else { "MISSED" });
+    is_met
 }
 
 fn print(panel: &Panel) {

@@ -78,6 +78,71 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
     document
 }
 
+/// Colours of eager, balanced, cold and never.
+const PRESETS: [&str; 4] = ["#cc4422", "#3366aa", "#55aa55", "#999999"];
+
+/// Draws what each preset comes to over time, a row per trace: to the left the
+/// memory that is there, beside what is in use; to the right what was faulted
+/// back so far. The second half of each is the idle tail.
+pub fn over_time(panels: &[Panel]) -> Document {
+    let (width, row) = (2.0 * (WIDTH + 2.0 * MARGIN), HEIGHT + 2.0 * MARGIN);
+    let height = row * panels.len() as f64;
+    let mut document = Document::new()
+        .set("viewBox", (0, 0, width, height))
+        .set("width", width)
+        .set("height", height)
+        .add(Rectangle::new().set("width", width).set("height", height).set("fill", "#ffffff"));
+    for (index, panel) in panels.iter().enumerate() {
+        let top = index as f64 * row + MARGIN;
+        for (at, what) in [(1, "MiB resident"), (2, "MiB faulted back")] {
+            let left = MARGIN + f64::from(at - 1) * (WIDTH + 2.0 * MARGIN);
+            let title = format!("{}: {what}", panel.name);
+            document = document.add(label(left, top - 14.0, &title).set("font-weight", "bold"));
+            document = curves(document, panel, at as usize, left, top);
+        }
+    }
+    document
+}
+
+fn curves(mut document: Document, panel: &Panel, at: usize, left: f64, top: f64) -> Document {
+    let all = || panel.presets.iter().flat_map(|figure| &figure.over_time);
+    let most = all().map(|sample| sample[at]).fold(1.0, f64::max);
+    let bottom = top + HEIGHT;
+    let line = |samples: &[[f64; 3]], of: usize, colour: &str| {
+        let step = WIDTH / samples.len().max(1) as f64;
+        let points: Vec<String> = (1..)
+            .zip(samples)
+            .map(|(index, sample)| {
+                let y = bottom - sample[of] / most * HEIGHT;
+                format!("{:.1},{y:.1}", left + f64::from(index) * step)
+            })
+            .collect();
+        let line = Polyline::new().set("points", points.join(" ")).set("fill", "none");
+        line.set("stroke", colour).set("stroke-width", 1.5)
+    };
+    for (x1, x2, y1, y2) in [
+        (left, left + WIDTH, bottom, bottom),
+        (left, left, top, bottom),
+        (left + WIDTH / 2.0, left + WIDTH / 2.0, top, bottom),
+    ] {
+        let line = Line::new().set("x1", x1).set("x2", x2).set("y1", y1).set("y2", y2);
+        document = document.add(line.set("stroke", "#dddddd"));
+    }
+    let used = panel.presets.first().filter(|_| at == 1);
+    if let Some(figure) = used {
+        document = document
+            .add(line(&figure.over_time, 0, "#000000").set("stroke-dasharray", "2 3"))
+            .add(label(left + 340.0, bottom + 30.0, "in use"));
+    }
+    for (index, (figure, colour)) in (0_u8..).zip(panel.presets.iter().zip(PRESETS)) {
+        let key = label(left + 80.0 * f64::from(index), bottom + 30.0, &figure.name);
+        document = document.add(line(&figure.over_time, at, colour)).add(key.set("fill", colour));
+    }
+    document
+        .add(label(left - 6.0, top + 10.0, &format!("{most:.0}")).set("text-anchor", "end"))
+        .add(label(left + WIDTH / 2.0 + 4.0, bottom + 14.0, "idle tail"))
+}
+
 fn label(x: f64, y: f64, text: &str) -> Text {
     let text = Text::new(text).set("x", x).set("y", y);
     text.set("font-family", "sans-serif").set("font-size", 11)

@@ -34,5 +34,5 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use chart::chart;
-pub use run::{Figure, FrontierError, Panel, measure};
+pub use chart::{chart, over_time};
+pub use run::{Figure, FrontierError, LENGTH, Panel, measure};

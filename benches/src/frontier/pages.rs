@@ -30,12 +30,14 @@ pub(super) struct Pages {
     pages: Vec<Page>,
     pub(super) now: u64,
     pub(super) counts: Counts,
+    /// Pages that have memory.
+    pub(super) resident: u64,
 }
 
 impl Pages {
     pub(super) fn new(pages: u64) -> Self {
         let pages = vec![Page::Untouched; pages as usize];
-        Self { pages, now: 0, counts: Counts::default() }
+        Self { pages, now: 0, counts: Counts::default(), resident: 0 }
     }
 
     /// Somebody uses the page.
@@ -46,6 +48,7 @@ impl Pages {
             self.counts.returned += u128::from(now.saturating_sub(since));
             self.counts.refaulted += 1;
         }
+        self.resident += u64::from(*page != Page::Resident);
         *page = Page::Resident;
     }
 
@@ -55,6 +58,7 @@ impl Pages {
         if *page == Page::Resident {
             *page = Page::Gone(since);
             self.counts.reported += 1;
+            self.resident -= 1;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::oracle::{Event, oracle};
 use super::pages::{Counts, Ledger, Pages};
-use crate::trace::{Kind, Op, Trace};
+use crate::trace::{Op, Trace};
 use memdesc::Order;
 use potad::{BareBlock, Hand, Potad, Resource};
 use reporting::{Age, NEVER, Next, Policy, Reporter, Rule, ZoneSource};
@@ -10,11 +10,15 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-/// The length to which a trace is scaled.
-const LENGTH: u64 = 300_000_000_000;
+/// The length, in seconds, to which a trace is scaled.
+pub const LENGTH: u64 = 300;
+/// How often footprint and refaults are looked at, over a trace and its tail.
+const SAMPLES: u64 = 240;
 const SECOND: u64 = 1_000_000_000;
 /// The report granule, in bytes.
 const GRANULE: u64 = 64 << 10;
+/// The least unit that is taken for a page.
+const PAGE: u64 = 4096;
 /// The fixed ages that draw the line, in seconds of a trace of 300 s.
 const AGES: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 /// What the oracle thinks worth it: the shortest age of `balanced`.
@@ -24,11 +28,13 @@ const WORTH: u64 = 2 * SECOND;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrontierError {
-    /// Only page traces have pages.
-    #[error("a trace of {kind} blocks has no pages, a page trace is needed")]
+    /// A heap has no pages.
+    #[error("a trace of {kind} blocks has units of {unit} bytes, pages are needed")]
     NoPages {
         /// What it is.
         kind: &'static str,
+        /// Its unit.
+        unit: u64,
     },
     /// The resource was refused.
     #[error(transparent)]
@@ -42,6 +48,13 @@ pub enum FrontierError {
         /// Its number.
         record: usize,
     },
+}
+
+/// Pages at one moment.
+struct Sample {
+    used: u64,
+    resident: u64,
+    refaulted: u64,
 }
 
 /// What a policy came to.
@@ -59,6 +72,9 @@ pub struct Figure {
     pub of_oracle: f64,
     /// Allocations that failed.
     pub failed: u64,
+    /// MiB in use, resident, and faulted back so far, at equal steps over the
+    /// trace and its tail.
+    pub over_time: Vec<[f64; 3]>,
 }
 
 /// A trace under all policies.
@@ -104,21 +120,28 @@ impl Panel {
     }
 }
 
-/// A policy's times, scaled from 300 s to `length`.
-fn scaled(policy: Policy, length: u64) -> Policy {
-    let scale = |time: u64| match time {
+/// Time, in nanoseconds, in a trace of `trace` ns that stands for one of
+/// `length` s.
+fn scaled(time: u64, trace: u64, length: u64) -> u64 {
+    match time {
         NEVER => NEVER,
-        time => ((u128::from(time) * u128::from(length) / u128::from(LENGTH)) as u64).max(1),
-    };
+        _ => (u128::from(time) * u128::from(trace) / u128::from(length * SECOND)) as u64,
+    }
+}
+
+/// A policy's times, scaled likewise.
+fn scaled_policy(policy: Policy, trace: u64, length: u64) -> Policy {
+    let scale = |time| scaled(time, trace, length).max(1);
     Policy { interval: scale(policy.interval), poll: scale(policy.poll), ..policy }
 }
 
-/// Replays a page trace under fixed ages and presets.
-pub fn measure(name: String, trace: &Trace) -> Result<Panel, FrontierError> {
-    if trace.kind() != Kind::Page {
-        return Err(FrontierError::NoPages { kind: trace.kind().name() });
+/// Replays a trace under fixed ages and presets, as if it were `length` seconds
+/// long: [`LENGTH`], but to see whether a policy suits that length alone.
+pub fn measure(name: String, trace: &Trace, length: u64) -> Result<Panel, FrontierError> {
+    if trace.unit() < PAGE {
+        return Err(FrontierError::NoPages { kind: trace.kind().name(), unit: trace.unit() });
     }
-    let one = |name: String, policy: Policy| Run::new(trace, policy)?.run(name);
+    let one = |name: String, policy: Policy| Run::new(trace, policy, length)?.run(name);
     let fixed = |seconds: u64| {
         let rules = [Rule { min_bytes: GRANULE, every: 1 }];
         let policy = Policy::eager().age(Age::Seen).rules(&rules).interval(seconds * SECOND);
@@ -149,13 +172,17 @@ struct Run<'a> {
     arena: u64,
     granule: Order,
     live: Vec<Option<BareBlock>>,
+    /// Pages of live blocks.
+    used: u64,
     events: Vec<Event>,
     failed: u64,
     next: Next,
+    length: u64,
+    samples: Vec<Sample>,
 }
 
 impl<'a> Run<'a> {
-    fn new(trace: &'a Trace, policy: Policy) -> Result<Self, FrontierError> {
+    fn new(trace: &'a Trace, policy: Policy, length: u64) -> Result<Self, FrontierError> {
         let (unit, peak) = (trace.unit(), trace.facts().peak_units);
         let arena = (peak + peak / 4 + Hand::HIDDEN_GRANULES).next_multiple_of((2 << 20) / unit);
         let resource = Resource::new("trace").granule(unit).span(0..arena * unit);
@@ -164,7 +191,7 @@ impl<'a> Run<'a> {
         let source = ZoneSource::attach_absent(zone.clone(), granule)?;
         let pages = Rc::new(RefCell::new(Pages::new(arena)));
         let ledger = Ledger { pages: Rc::clone(&pages), page_bytes: unit };
-        let policy = scaled(policy, trace.duration_ns().max(1));
+        let policy = scaled_policy(policy, trace.duration_ns().max(1), length);
         let mut reporter = Reporter::new(source, ledger, policy)?;
         let next = reporter.step(0);
         Ok(Self {
@@ -175,9 +202,12 @@ impl<'a> Run<'a> {
             arena,
             granule,
             live: (0..trace.max_ids()).map(|_| None).collect(),
+            used: 0,
             events: Vec::with_capacity(trace.records().len()),
             failed: 0,
             next,
+            length,
+            samples: Vec::with_capacity(SAMPLES as usize),
         })
     }
 
@@ -191,7 +221,7 @@ impl<'a> Run<'a> {
         let end = 2 * now;
         self.step_until(end);
         let counts = self.pages.borrow().at_end(end);
-        let worth = (u128::from(WORTH) * u128::from(now) / u128::from(LENGTH)) as u64;
+        let worth = scaled(WORTH, now, self.length);
         let best = oracle(&self.events, self.arena, self.granule.get(), worth, end);
         for block in self.live.drain(..).flatten() {
             let _freed = self.hand.free_bare(block);
@@ -209,16 +239,35 @@ impl<'a> Run<'a> {
             reported: mib(counts.reported),
             of_oracle: counts.returned as f64 / (best.returned as f64).max(1.0),
             failed: self.failed,
+            over_time: self
+                .samples
+                .iter()
+                .map(|sample| [sample.used, sample.resident, sample.refaulted].map(mib))
+                .collect(),
         }
     }
 
     /// Steps the reporter whenever it asks for it, up to `time`.
     fn step_until(&mut self, time: u64) {
         while self.next.at <= time {
+            self.sample_until(self.next.at);
             self.pages.borrow_mut().now = self.next.at;
             self.next = self.reporter.step(self.next.at);
         }
+        self.sample_until(time);
         self.pages.borrow_mut().now = time;
+    }
+
+    /// Notes what there is at every sample up to `time`.
+    fn sample_until(&mut self, time: u64) {
+        let end = u128::from(self.trace.duration_ns()) * 2;
+        while (self.samples.len() as u64) < SAMPLES
+            && end * (self.samples.len() as u128 + 1) <= u128::from(time) * u128::from(SAMPLES)
+        {
+            let pages = self.pages.borrow();
+            let refaulted = pages.counts.refaulted;
+            self.samples.push(Sample { used: self.used, resident: pages.resident, refaulted });
+        }
     }
 
     fn replay(&mut self, index: usize, now: u64) -> Result<(), FrontierError> {
@@ -250,6 +299,7 @@ impl<'a> Run<'a> {
         let (first, pages) = (block.base().0, order.granules());
         let mut table = self.pages.borrow_mut();
         (first..first + pages).for_each(|page| table.touch(page));
+        self.used += pages;
         self.events.push(Event { at: now, first, pages, is_alloc: true });
         self.live[id] = Some(block);
     }
@@ -259,6 +309,7 @@ impl<'a> Run<'a> {
         let Some(block) = self.live[id].take() else { return Some(()) };
         let (first, pages) = (block.base().0, block.order().granules());
         self.events.push(Event { at: now, first, pages, is_alloc: false });
+        self.used -= pages;
         self.hand.free_bare(block).ok()
     }
 }

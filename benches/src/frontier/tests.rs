@@ -16,8 +16,9 @@ fn pages_count_only_what_was_there() {
     pages.now = 30;
     pages.touch(0);
     assert_eq!(pages.counts, Counts { returned: 20, refaulted: 1, reported: 1 });
+    assert_eq!(pages.resident, 1);
     pages.take_back(0, 30);
-    assert_eq!(pages.at_end(100).returned, 90);
+    assert_eq!((pages.at_end(100).returned, pages.resident), (90, 0));
 }
 
 #[test]
@@ -46,6 +47,7 @@ fn the_line_is_straight_between_two_ages() {
         reported: 0.0,
         of_oracle,
         failed: 0,
+        over_time: Vec::new(),
     };
     let fixed = vec![figure(100.0, 0.9), figure(20.0, 0.5)];
     let panel = Panel { name: String::new(), fixed, presets: Vec::new() };

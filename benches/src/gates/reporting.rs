@@ -79,7 +79,13 @@ fn pass(zone: &Zone, wanted: &Wanted, says: HostSays) -> u64 {
 }
 
 fn wanted(min: u32, max: u32) -> Option<Wanted> {
-    Some(Wanted { min_order: order(min)?, max_order: order(max)?, seen_before: false })
+    Some(Wanted {
+        min_order: order(min)?,
+        max_order: order(max)?,
+        seen_before: false,
+        patient: false,
+        spare: 0,
+    })
 }
 
 /// ns to isolate and put back a block of 2 MiB that is alone, noted as

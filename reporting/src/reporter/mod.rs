@@ -81,6 +81,9 @@ struct Pass {
     cursor: Cursor,
     min_order: Order,
     age: Age,
+    patient: bool,
+    /// Left where the allocator is about to take.
+    spare: u64,
     /// What was free and not reported when it began, less what it took.
     dirty: u64,
     /// Ends the pass once `dirty` is no more than this.

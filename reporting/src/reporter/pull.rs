@@ -114,6 +114,8 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
                 // Pieces, so that little more is taken than was asked.
                 max_order: self.sizes.max_order(left).max(min_order),
                 age: Age::Any,
+                patient: false,
+                spare_bytes: 0,
                 max_bytes: left,
                 leave_bytes: self.policy.reserve,
             };

@@ -78,7 +78,7 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
         self.stats.lies += batch.vet(&self.caps);
         let mut lesson = Lesson::default();
         let (stats, caps, ttl) = (&mut self.stats, &self.caps, self.policy.decline_ttl);
-        let (skip, bucket, demand) = (&mut self.skip, &mut self.bucket, &mut self.demand);
+        let (skip, bucket) = (&mut self.skip, &mut self.bucket);
         batch.settle(keep, |at, outcome, asked| {
             let bytes = at.bytes();
             stats.count(outcome, bytes);
@@ -109,7 +109,6 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             }
             // The device was busy with it, whatever came of it.
             bucket.spend(bytes);
-            demand.took(bytes);
         });
         self.learn(&lesson);
         ran

@@ -45,13 +45,20 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
         let pass = self.pass.take().or_else(|| {
             // Between passes only: it may cost a source a walk.
             let dirty = self.source.dirty_bytes();
-            self.demand.observe(dirty);
+            self.demand.observe(self.free_bytes(dirty));
             self.begin(dirty)
         });
         match pass {
             Some(pass) => self.go_on(pass),
             None => self.idle(),
         }
+    }
+
+    /// What is not used: what the reporter took is no demand.
+    fn free_bytes(&self, dirty: u64) -> u64 {
+        let (reported, stats) = (self.source.reported_bytes(), &self.stats);
+        let taken = stats.in_flight.bytes.saturating_add(stats.held.bytes);
+        dirty.saturating_add(reported).saturating_add(taken)
     }
 
     /// Begins the pass that is due, if one is.
@@ -64,15 +71,19 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
                 _ => self.clock.saturating_add(interval),
             };
             self.stats.passes += 1;
-            self.stats.begin_pass(self.source.refaulted_bytes());
-            self.demand.pass(dirty);
+            self.stats.refaulted = self.source.refaulted_bytes();
+            self.stats.premature = self.source.premature_bytes();
+            self.source.begin_pass();
+            self.demand.pass(self.free_bytes(dirty));
             let min_bytes = self.policy.min_bytes(self.stats.passes)?;
             return Some(Pass {
                 cursor: Cursor::default(),
                 min_order: self.sizes.min_order(min_bytes),
                 age: self.policy.age,
+                patient: !self.stats.passes.is_multiple_of(u64::from(self.policy.patience)),
+                spare: self.demand.keep(),
                 dirty,
-                floor: self.demand.keep(),
+                floor: 0,
                 cause: Cause::Due,
             });
         }
@@ -87,6 +98,8 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             cursor: Cursor::default(),
             min_order: self.sizes.min_order(min_bytes),
             age: Age::Any,
+            patient: false,
+            spare: 0,
             dirty,
             floor: volume.max(self.demand.keep()),
             cause: Cause::Volume,
@@ -111,6 +124,8 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             min_order: pass.min_order,
             max_order: self.sizes.max_order,
             age: pass.age,
+            patient: pass.patient,
+            spare_bytes: pass.spare,
             max_bytes: tokens.min(pass.dirty - pass.floor),
             leave_bytes: self.policy.reserve,
         };
