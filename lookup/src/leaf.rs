@@ -109,7 +109,7 @@ impl<H: Home> Tree<H> {
             // Relaxed and Release: as in a publication without a short cut.
             let vacant = slot.load(Ordering::Relaxed).is_empty();
             if vacant {
-                slot.store(word, Ordering::Release);
+                slot.store(word, memdesc::weakened!("published by a leaf relaxed", Release));
             }
             return vacant;
         }
@@ -128,7 +128,9 @@ impl<H: Home> Tree<H> {
         let slot = &group[place_of(block.base(), 0)];
         // Relaxed and AcqRel: as in a clearing without a short cut.
         let own = Immediate::is_of(slot.load(Ordering::Relaxed), Order::ZERO);
-        own && !slot.swap(Word::EMPTY, Ordering::AcqRel).is_empty()
+        own && !slot
+            .swap(Word::EMPTY, memdesc::weakened!("cleared by a leaf relaxed", AcqRel))
+            .is_empty()
     }
 
     /// The node of a block, if the short cut leads there.
@@ -172,7 +174,7 @@ fn publish_in(slots: &[AtomicWord], word: Word) -> bool {
         return false;
     }
     for slot in slots {
-        slot.store(word, Ordering::Release);
+        slot.store(word, memdesc::weakened!("published in a leaf relaxed", Release));
     }
     true
 }

@@ -34,7 +34,7 @@ impl<H: Home> Tree<H> {
         fresh.set_place(block);
         let word = fresh.word(kind);
         for slot in slots {
-            slot.store(word, Ordering::Release);
+            slot.store(word, memdesc::weakened!("published near relaxed", Release));
         }
         // SAFETY: the kind is from the set that `found_word` and the
         // retractions consult.

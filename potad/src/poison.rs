@@ -47,8 +47,9 @@ impl PoisonSet {
         let mut granules = self.granules.lock();
         // Before the map, under its lock: whoever finds the granule in the map
         // finds the bit. Release pairs with the Acquire in `is_suspect`.
-        self.poisoned.fetch_or(filter_bit(at), Ordering::Release);
-        self.filter.fetch_or(filter_bit(at), Ordering::Release);
+        self.poisoned.fetch_or(filter_bit(at), memdesc::weakened!("poison noted relaxed", Release));
+        self.filter
+            .fetch_or(filter_bit(at), memdesc::weakened!("suspicion noted relaxed", Release));
         let mut is_new = false;
         granules.entry(at.0).or_insert_with(|| {
             is_new = true;
@@ -61,20 +62,20 @@ impl PoisonSet {
     #[inline(always)]
     pub(crate) fn is_any_suspect(&self) -> bool {
         // Acquire: as in `is_suspect`.
-        self.filter.load(Ordering::Acquire) != 0
+        self.filter.load(memdesc::weakened!("any suspicion seen relaxed", Acquire)) != 0
     }
 
     /// Whether some granule of the block may be in the set, or in a closing
     /// range.
     #[cold]
     pub(crate) fn is_suspect(&self, block: Block) -> bool {
-        passes(self.filter.load(Ordering::Acquire), block)
+        passes(self.filter.load(memdesc::weakened!("suspicion seen relaxed", Acquire)), block)
     }
 
     /// Whether some granule of the block is in the set.
     pub(crate) fn is_poisoned(&self, block: Block) -> bool {
         // Acquire: as in `is_suspect`.
-        passes(self.poisoned.load(Ordering::Acquire), block)
+        passes(self.poisoned.load(memdesc::weakened!("poison seen relaxed", Acquire)), block)
             && self.first_in(block.granules()).is_some()
     }
 
@@ -82,14 +83,17 @@ impl PoisonSet {
     /// orders it before every bracket that follows.
     pub(crate) fn suspect_all(&self) {
         let _granules = self.granules.lock();
-        self.filter.store(u64::MAX, Ordering::Release);
+        self.filter.store(u64::MAX, memdesc::weakened!("all suspected relaxed", Release));
     }
 
     /// Makes only those blocks suspect that may hold a granule of the set.
     pub(crate) fn suspect_poisoned(&self) {
         // Under the lock, so that no insert falls between the two.
         let _granules = self.granules.lock();
-        self.filter.store(self.poisoned.load(Ordering::Relaxed), Ordering::Release);
+        self.filter.store(
+            self.poisoned.load(Ordering::Relaxed),
+            memdesc::weakened!("suspicion ends relaxed", Release),
+        );
     }
 
     /// The first poisoned granule of a range.
