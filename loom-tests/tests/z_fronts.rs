@@ -47,11 +47,6 @@ fn a_zonelist_refuses_nobody_while_a_zone_has_room() {
     bounded("zonelist: alloc || alloc", 2, 13, zonelist_falls_back);
 }
 
-#[test]
-fn zonelist_twin_closer_does_not_wait() {
-    twin_bounded("zonelist: alloc || alloc", 2, "closer does not wait", zonelist_falls_back);
-}
-
 /// A raw block of a list is found in its zone, whoever else falls back, and a
 /// free brings it back to the zone it came from.
 fn zonelist_free_against_alloc() {
@@ -72,13 +67,6 @@ fn zonelist_free_against_alloc() {
 #[test]
 fn a_zonelist_frees_beside_an_allocation() {
     bounded("zonelist: free || alloc", 2, 5, zonelist_free_against_alloc);
-}
-
-#[test]
-fn zonelist_twin_claimed_without_a_swap() {
-    let seed = "claimed without a swap";
-    twin_bounded("zonelist: alloc || alloc", 2, seed, zonelist_falls_back);
-    twin_bounded("zonelist: free || alloc", 2, "words left behind", zonelist_free_typed);
 }
 
 /// The same with a descriptor.
@@ -126,7 +114,7 @@ fn a_nested_resource_returns_what_is_whole() {
 }
 
 #[test]
-fn nested_twins() {
-    let name = "nested: free, return || alloc, import";
-    twin_bounded(name, 1, "closer does not wait", nested_breathes);
+fn front_twins() {
+    let seed = "words left behind";
+    twin_bounded("zonelist: put || publish", 2, seed, zonelist_free_typed);
 }
