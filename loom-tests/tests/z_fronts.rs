@@ -113,6 +113,37 @@ fn a_nested_resource_returns_what_is_whole() {
     bounded("nested: free, return || alloc, import", 1, 4, nested_breathes);
 }
 
+/// The parent has one block, and it is the nested resource's: it goes back while
+/// another allocation looks here, and then there. One sector is free throughout,
+/// so nobody is refused.
+fn nested_refuses_nobody() {
+    let potad = Potad::new();
+    let ram = zone(&potad, "ram", 0, 1);
+    let sectors = Nested::new(&ram, "sectors", 4, Order::ZERO).unwrap().keep(0);
+    let sectors = std::sync::Arc::new(sectors);
+    let first = sectors.alloc_bare(Order::ZERO).unwrap();
+    let other = {
+        let sectors = sectors.clone();
+        thread::spawn(move || sectors.alloc_bare(Order::ZERO).expect("one of two is free"))
+    };
+    sectors.free_bare(first).expect("its own");
+    let second = other.join().unwrap();
+    sectors.free_bare(second).unwrap();
+    sectors.shrink();
+    assert_eq!((sectors.imports(), ram.stats().free), (0, 1));
+}
+
+#[test]
+fn a_nested_resource_refuses_nobody_amid_a_return() {
+    bounded("nested: free, return the only block || alloc", 2, 1, nested_refuses_nobody);
+}
+
+#[test]
+fn nested_twin_exhausted_amid_a_return() {
+    let name = "nested: free, return the only block || alloc";
+    twin_bounded(name, 2, "exhausted amid a return", nested_refuses_nobody);
+}
+
 #[test]
 fn front_twins() {
     let seed = "words left behind";
