@@ -84,7 +84,7 @@ impl<H: Home> Tree<H> {
         self.store_rest(&cut, &|_| word);
         let head = cut.own_word(0, &|_| word);
         // `Release`: what is below is filled before it is seen.
-        slots[0].store(head, Ordering::Release);
+        slots[0].store(head, memdesc::weakened!("cut linked relaxed", Release));
         if seeded!("cut linked before it is filled") {
             cut.fill(&|_| word);
         }
@@ -149,7 +149,12 @@ impl<H: Home> Tree<H> {
             let next = if carry && is_piece { head.poisoned() } else { head };
             // `AcqRel` pairs with `poison_immediate`: a mark that came before is
             // carried on. Failing: one arrived, or the block is gone.
-            match slots[0].compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match slots[0].compare_exchange(
+                seen,
+                next,
+                memdesc::weakened!("word cut relaxed", AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => break,
                 Err(now) if now.names_same(seen) => seen = now,
                 Err(_) => {

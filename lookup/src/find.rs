@@ -3,7 +3,6 @@
 use crate::slots::{Hit, place_of};
 use crate::sparse::Group;
 use crate::tree::Tree;
-use memdesc::sync::atomic::Ordering;
 use memdesc::{
     Block, Descriptor, ErasedRef, Found, Granule, Guard, Home, Immediate, Locked, LockedErased,
     Peeked, Ref, Word, pin, seeded,
@@ -202,6 +201,6 @@ pub(crate) fn head_word(group: &Group, word: Word, at: Granule, level: u32) -> W
     }
     let head = place_of(Block::containing(at, immediate.order).base(), level);
     // `Acquire` pairs with the marking.
-    let first = group[head].load(Ordering::Acquire);
+    let first = group[head].load(memdesc::weakened!("head is seen relaxed", Acquire));
     if first.names_same(word) { first } else { word }
 }

@@ -76,7 +76,7 @@ impl<H: Home> Tree<H> {
         own_immediate(block, slots)?;
         let (old, new) = exchange_head(block, &slots[0], immediate.pack())?;
         for slot in &slots[1..] {
-            slot.store(new.unpoisoned(), Ordering::Release);
+            slot.store(new.unpoisoned(), memdesc::weakened!("replaced relaxed", Release));
         }
         Ok(old)
     }
@@ -112,7 +112,12 @@ impl<H: Home> Tree<H> {
             // `AcqRel` pairs with the RMW on the head of whoever frees or
             // changes the block. Failing: that one was first.
             let marked = seen.poisoned();
-            let done = head.compare_exchange(seen, marked, Ordering::AcqRel, Ordering::Relaxed);
+            let done = head.compare_exchange(
+                seen,
+                marked,
+                memdesc::weakened!("marked relaxed", AcqRel),
+                Ordering::Relaxed,
+            );
             if done.is_ok() {
                 return Immediate::unpack(marked);
             }
@@ -130,7 +135,7 @@ pub(crate) fn take_immediate(block: Block, slots: &[AtomicWord]) -> Result<Immed
     }
     // `AcqRel` pairs with `poison_immediate`: a mark set before is seen here;
     // one that comes later finds nothing.
-    let old = slots[0].swap(Word::EMPTY, Ordering::AcqRel);
+    let old = slots[0].swap(Word::EMPTY, memdesc::weakened!("word taken relaxed", AcqRel));
     clear(&slots[1..]);
     Immediate::unpack(old).ok_or(LookupError::WrongWord { asked: block })
 }
@@ -149,7 +154,12 @@ pub(crate) fn exchange_head(
         let keep = old.poisoned && !seeded!("replaced without the mark");
         let next = if keep { new.poisoned() } else { new };
         // `AcqRel` pairs with `poison_immediate`. Failing: a mark arrived.
-        match head.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+        match head.compare_exchange(
+            seen,
+            next,
+            memdesc::weakened!("head exchanged relaxed", AcqRel),
+            Ordering::Relaxed,
+        ) {
             Ok(_) => return Ok((old, next)),
             Err(now) => seen = now,
         }

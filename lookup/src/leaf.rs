@@ -159,7 +159,7 @@ impl<H: Home> Tree<H> {
             // Relaxed and Release: as in a publication without a short cut.
             let vacant = slot.load(Ordering::Relaxed).is_empty();
             if vacant {
-                slot.store(word, Ordering::Release);
+                slot.store(word, memdesc::weakened!("published by a leaf relaxed", Release));
             }
             return vacant;
         }
@@ -266,7 +266,7 @@ fn publish_in(slots: &[AtomicWord], word: Word) -> bool {
         return false;
     }
     for slot in slots {
-        slot.store(word, Ordering::Release);
+        slot.store(word, memdesc::weakened!("published in a leaf relaxed", Release));
     }
     true
 }

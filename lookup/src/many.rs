@@ -8,7 +8,6 @@
 use crate::slots::{Hit, index_of, place_of};
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
-use memdesc::sync::atomic::Ordering;
 use memdesc::{Found, Granule, Guard, Home, MAX_GRANULES, prefetch};
 
 /// Look-ups that go side by side.
@@ -71,7 +70,8 @@ impl<H: Home> Tree<H> {
             for (lane, &at) in at.iter().enumerate() {
                 let Some(group) = groups[lane].take() else { continue };
                 // `Acquire`: as in `hit`.
-                let word = group[place_of(at, level)].load(Ordering::Acquire);
+                let word = group[place_of(at, level)]
+                    .load(memdesc::weakened!("walk of many relaxed", Acquire));
                 match word.link() {
                     Some(link) if level > 0 => {
                         groups[lane] = Some(self.follow(link));

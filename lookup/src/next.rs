@@ -145,7 +145,7 @@ impl<H: Home> Tree<H> {
         (first..=last).find_map(|place| {
             let slot = &group[place];
             // `Acquire` pairs with the Release store of a word or a link.
-            let word = slot.load(Ordering::Acquire);
+            let word = slot.load(memdesc::weakened!("next relaxed", Acquire));
             if word.is_empty() {
                 return None;
             }

@@ -84,7 +84,7 @@ impl<H: Home> Tree<H> {
                 return None;
             }
             // `Acquire` pairs with the install of the link.
-            let word = slot.load(Ordering::Acquire);
+            let word = slot.load(memdesc::weakened!("prune looks relaxed", Acquire));
             let (Some(link), Some(below)) = (word.link(), level.checked_sub(1)) else { continue };
             let start = base.max(from);
             if *budget == 0 {
@@ -112,7 +112,12 @@ impl<H: Home> Tree<H> {
         // `AcqRel`: the node's state comes along; one exchange gets the link, so
         // one thread retires the node. Failing: somebody breaks the rule, and
         // what is there now is theirs.
-        let taken = slot.compare_exchange(word, Word::EMPTY, Ordering::AcqRel, Ordering::Relaxed);
+        let taken = slot.compare_exchange(
+            word,
+            Word::EMPTY,
+            memdesc::weakened!("node pruned relaxed", AcqRel),
+            Ordering::Relaxed,
+        );
         if let Some(link) = word.link().filter(|_| taken.is_ok()) {
             self.nodes.shed();
             self.set_aside(link, below);

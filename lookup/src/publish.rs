@@ -109,6 +109,6 @@ pub(crate) fn clear(slots: &[AtomicWord]) {
     for slot in slots {
         // `Release` pairs with the load in `hit`: whoever sees nothing here
         // sees what was stored before, as the next publication must.
-        slot.store(Word::EMPTY, Ordering::Release);
+        slot.store(Word::EMPTY, memdesc::weakened!("cleared relaxed", Release));
     }
 }

@@ -93,7 +93,7 @@ impl<H: Home> Tree<H> {
         loop {
             // `Acquire` pairs with the Release store of a publication, or of a
             // link: what the word names is there, initialised.
-            let word = group[place_of(at, level)].load(Ordering::Acquire);
+            let word = group[place_of(at, level)].load(memdesc::weakened!("walk relaxed", Acquire));
             match word.link() {
                 Some(link) if level > 0 => {
                     group = self.follow(link);
@@ -124,7 +124,8 @@ impl<H: Home> Tree<H> {
             let group = self.array(level).group(index_of(at, level))?;
             // `Acquire`: as in `hit`, and so that a word seen gone here is
             // seen below.
-            let word = group[place_of(at, level)].load(Ordering::Acquire);
+            let word =
+                group[place_of(at, level)].load(memdesc::weakened!("walk above relaxed", Acquire));
             (!word.is_empty()).then_some(Hit { group, level, word })
         })
     }
@@ -142,7 +143,8 @@ impl<H: Home> Tree<H> {
         let mut group = self.array(SECTION_LEVEL).group(index_of(at, SECTION_LEVEL))?;
         for above in (level + 1..=SECTION_LEVEL).rev() {
             // `Acquire` pairs with the install of the link.
-            let word = group[place_of(at, above)].load(Ordering::Acquire);
+            let word = group[place_of(at, above)]
+                .load(memdesc::weakened!("way to a group relaxed", Acquire));
             group = self.follow(word.link()?);
         }
         Some(group)
@@ -210,7 +212,7 @@ impl<H: Home> Tree<H> {
     ) -> Result<&Group, LookupError> {
         loop {
             // `Acquire` pairs with the install of the link.
-            let word = slot.load(Ordering::Acquire);
+            let word = slot.load(memdesc::weakened!("step down relaxed", Acquire));
             if let Some(link) = word.link() {
                 return Ok(self.follow(link));
             }
@@ -227,7 +229,7 @@ impl<H: Home> Tree<H> {
             let installed = slot.compare_exchange(
                 Word::EMPTY,
                 spare.peek_link(),
-                Ordering::Release,
+                memdesc::weakened!("link installed relaxed", Release),
                 Ordering::Relaxed,
             );
             if installed.is_ok() {
@@ -292,7 +294,7 @@ impl<H: Home> Tree<H> {
     ) -> Result<(), LookupError> {
         // `Acquire` pairs with the install of a link. That it is empty, the
         // owner of the granules knows from their last owner.
-        let word = slot.load(Ordering::Acquire);
+        let word = slot.load(memdesc::weakened!("slot checked relaxed", Acquire));
         let Some(link) = word.link() else {
             return match word.is_empty() {
                 true => Ok(()),
@@ -313,7 +315,7 @@ impl<H: Home> Tree<H> {
     fn overlap(&self, asked: Block, slot: &AtomicWord, at: Granule, level: u32) -> LookupError {
         let guard = pin();
         // Loaded under the guard, as following it demands.
-        let word = slot.load(Ordering::Acquire);
+        let word = slot.load(memdesc::weakened!("overlap named relaxed", Acquire));
         let found = self
             .found_word(word, at, &guard)
             .map(|found| found.block())
@@ -351,7 +353,7 @@ impl<H: Home> Tree<H> {
     fn store_over_link(&self, slot: &AtomicWord, word: Word, level: u32) {
         // `AcqRel`: as the store above, and the node's state comes along. One
         // swap gets the link, so one thread retires the node.
-        let old = slot.swap(word, Ordering::AcqRel);
+        let old = slot.swap(word, memdesc::weakened!("published over a link relaxed", AcqRel));
         let (Some(link), Some(below)) = (old.link(), level.checked_sub(1)) else { return };
         self.set_aside(link, below);
     }

@@ -81,7 +81,8 @@ impl<H: Home> Tree<H> {
                 }
                 let group = spare.words();
                 // `Release`: the node is filled before it is seen.
-                slots[0].store(spare.peek_link(), Ordering::Release);
+                slots[0]
+                    .store(spare.peek_link(), memdesc::weakened!("split linked relaxed", Release));
                 if seeded!("node linked before it is filled") {
                     fill(group, words);
                 }
@@ -157,7 +158,10 @@ impl<H: Home> Tree<H> {
                 self.store(high, words.1, block.order().level());
                 let (_, new) = exchange_head(block, &low[0], words.0)?;
                 for slot in &low[1..] {
-                    slot.store(new.unpoisoned(), Ordering::Release);
+                    slot.store(
+                        new.unpoisoned(),
+                        memdesc::weakened!("upper half written relaxed", Release),
+                    );
                 }
                 if new.is_poisoned() {
                     poison_head(&high[0]);
@@ -174,7 +178,8 @@ impl<H: Home> Tree<H> {
                 self.store(low, words.0, level);
                 self.store(high, words.1, level);
                 // `AcqRel` pairs with `poison_immediate`, as in clearing.
-                let old = slots[0].swap(Word::EMPTY, Ordering::AcqRel);
+                let old = slots[0]
+                    .swap(Word::EMPTY, memdesc::weakened!("split head cleared relaxed", AcqRel));
                 if old.is_poisoned() {
                     poison_head(&low[0]);
                     poison_head(&high[0]);
@@ -200,7 +205,12 @@ impl<H: Home> Tree<H> {
             let link = spare.peek_link();
             // `AcqRel`: the node is filled before it is seen, and a mark that
             // came before is. Failing: a mark arrived, or the block is gone.
-            match slot.compare_exchange(seen, link, Ordering::AcqRel, Ordering::Relaxed) {
+            match slot.compare_exchange(
+                seen,
+                link,
+                memdesc::weakened!("word split relaxed", AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => break,
                 Err(now) if now.names_same(seen) => seen = now,
                 Err(_) => return Err(LookupError::WrongWord { asked: block }),
@@ -223,5 +233,10 @@ fn fill(group: &Group, words: (Word, Word)) {
 pub(crate) fn poison_head(head: &AtomicWord) {
     let seen = head.load(Ordering::Relaxed);
     // Failing: somebody else set it, or took the block, which is misuse.
-    let _ = head.compare_exchange(seen, seen.poisoned(), Ordering::AcqRel, Ordering::Relaxed);
+    let _ = head.compare_exchange(
+        seen,
+        seen.poisoned(),
+        memdesc::weakened!("half marked relaxed", AcqRel),
+        Ordering::Relaxed,
+    );
 }

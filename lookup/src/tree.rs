@@ -123,7 +123,7 @@ impl<H: Home> Tree<H> {
     pub(crate) fn rises(&self) -> u64 {
         // `Acquire` pairs with `note_rise`: whoever has counted a rise sees the
         // word above.
-        self.upper.load(Ordering::Acquire)
+        self.upper.load(memdesc::weakened!("rises are seen relaxed", Acquire))
     }
 
     /// Counts a rise: after the word was stored above, before it is cleared
@@ -131,7 +131,8 @@ impl<H: Home> Tree<H> {
     pub(crate) fn note_rise(&self) {
         if !seeded!("rise not counted") {
             // `Release`: the word above is seen by whoever counts this.
-            self.upper.fetch_add(LEVEL_BITS + 1, Ordering::Release);
+            self.upper
+                .fetch_add(LEVEL_BITS + 1, memdesc::weakened!("rise counted relaxed", Release));
         }
     }
 

@@ -56,6 +56,9 @@ pub fn twin_in_child(
 }
 
 fn run(name: &str, bound: Option<usize>, minimum: u64, body: impl Fn() + Send + Sync + 'static) {
+    if let Ok(seed) = std::env::var("POTAD_LOOM_SEED") {
+        return hunt(name, bound, &seed, body);
+    }
     let (builder, asked) = builder(bound);
     let count = check(&builder, body, &Arc::default());
     let reach = reach(&builder);
@@ -63,6 +66,17 @@ fn run(name: &str, bound: Option<usize>, minimum: u64, body: impl Fn() + Send + 
     if asked {
         assert!(count >= minimum, "{name}: {count} interleavings, {minimum} are recorded");
     }
+}
+
+/// Says whether a model finds a seed, for whoever looks for a twin.
+fn hunt(name: &str, bound: Option<usize>, seed: &str, body: impl Fn() + Send + Sync + 'static) {
+    let planted = seed::plant(seed.to_owned().leak());
+    let quiet = Quiet::new();
+    let count = Arc::default();
+    let ran = catch_unwind(AssertUnwindSafe(|| check(&builder(bound).0, body, &count)));
+    drop((planted, quiet));
+    let verdict = if ran.is_err() { "found" } else { "not found" };
+    println!("HUNT {name} seed=\"{seed}\" {verdict} at={}", count.load(Relaxed));
 }
 
 fn run_twin(

@@ -49,6 +49,11 @@ impl Folio {
 }
 
 impl Slab {
+    /// One of this number.
+    pub fn of(number: u32) -> Self {
+        Self { number: UnsafeCell::new(number) }
+    }
+
     /// The number it was made with.
     pub fn number(&self) -> u32 {
         // SAFETY: nobody writes once it is made.
@@ -104,8 +109,7 @@ impl Ram {
 
     /// A slab, not published.
     pub fn slab(&self, number: u32) -> Fresh<Self, Slab> {
-        let number = UnsafeCell::new(number);
-        Fresh::new(self.clone(), OwnerId(2), Slab { number }).expect("memory")
+        Fresh::new(self.clone(), OwnerId(2), Slab::of(number)).expect("memory")
     }
 
     /// Teardowns so far.

@@ -13,13 +13,23 @@
 //! cargo loom -- --nocapture    # with the counts
 //! ```
 //!
-//! `LOOM_MAX_PREEMPTIONS` bounds all models; a bounded run does not check the
-//! recorded minimum. On the real epoch, where a model is named `real_`:
+//! | files | claims | of |
+//! |---|---|---|
+//! | `a_forest`, `a_fronts`, `a_carry` | A1 to A5, A9: alone, with hands, and with what was written to the memory | the free words |
+//! | `a_hands`, `a_remove` | A6, A7; A8 | the rendezvous; ranges that leave |
+//! | `r_counts`, `r_lock`, `r_moves`, `r_keep` | R1 to R6, R10, R18 | descriptors |
+//! | `r_tree`, `r_cut`, `r_leaf`, `r_ranges` | R8, R10, R12 | the tree and the range map |
+//! | `r_zone`, `r_owners` | R7 to R9, R15; R14 | blocks that change hands while something happens to them |
+//! | `r_epoch` | R1, R2, R6, R17 | the real epoch |
+//! | `p_isolate`, `p_engine` | P1 to P5 | reporting |
+//! | `z_fronts` | nobody is refused | zonelists, nested resources |
+//! | `pairs` | every operation beside every other | the zone |
+//! | `user_slab` | a user's own | the example of the README |
 //!
-//! ```sh
-//! RUSTFLAGS="--cfg loom --cfg crossbeam_loom" CARGO_TARGET_DIR=target/loom-real \
-//!     cargo test --release --package potad-loom-tests real_
-//! ```
+//! `LOOM_MAX_PREEMPTIONS` bounds all models; a bounded run does not check the
+//! recorded minimum. `POTAD_LOOM_SEED="taken relaxed"` plants a seed in every
+//! model and says which of them find it: for whoever looks for a twin. Models
+//! on the real epoch (`r_epoch`) are a build of their own: `cargo loom-epoch`.
 //!
 //! Of the whole, which is too large for loom, random schedules are run by shuttle
 //! instead (`schedules`, `world`, `tests/s_*.rs`):
@@ -29,7 +39,10 @@
 //! ```
 //!
 //! Everything a model uses is made inside its closure. Two threads are
-//! explored in full; three only with a bound.
+//! explored in full; three only with a bound. loom remembers one last access of
+//! an atomic: a thread that looks and then changes hides its change from who
+//! looked before. So the thread that changes comes first in a model (it is the
+//! one that spawns), or the model runs both ways.
 
 #[cfg(loom)]
 mod harness;

@@ -99,7 +99,7 @@ impl Header {
     pub(crate) fn try_get(&self) -> bool {
         // `Acquire` pairs with the `Release` of `unlock`: a place that was
         // written under the lock before is seen by the re-check after.
-        let before = self.state.fetch_add(ONE_REF, Ordering::Acquire);
+        let before = self.state.fetch_add(ONE_REF, crate::weakened!("get counts relaxed", Acquire));
         // Dead: the unit added here means nothing and is never taken back. It
         // cannot carry into another field, for refs is the topmost.
         if before & DEAD != 0 {
@@ -151,8 +151,12 @@ impl Header {
             // `Acquire`: the teardown sees what every earlier holder did.
             // Failing: somebody got, put, locked or set a flag in between; the
             // unit is still ours, so the header is still there to look at.
-            match self.state.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed)
-            {
+            match self.state.compare_exchange_weak(
+                seen,
+                next,
+                crate::weakened!("put relaxed", AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) if last => return After::Dies,
                 Ok(_) => return After::Lives,
                 Err(now) => seen = now,
@@ -178,14 +182,14 @@ impl Header {
     pub(crate) fn set_moved(&self) {
         // `Release` pairs with the load in `is_moved`: whoever sees it and looks
         // up again sees the other descriptor in the slot.
-        self.state.fetch_or(MOVED, Ordering::Release);
+        self.state.fetch_or(MOVED, crate::weakened!("moved is set relaxed", Release));
     }
 
     /// Whether another descriptor has taken the block over.
     #[inline]
     pub fn is_moved(&self) -> bool {
         // `Acquire` pairs with `set_moved`.
-        self.state.load(Ordering::Acquire) & MOVED != 0
+        self.state.load(crate::weakened!("moved is seen relaxed", Acquire)) & MOVED != 0
     }
 
     /// Whether the descriptor describes `at`: for sure under the lock only, and
@@ -199,7 +203,7 @@ impl Header {
     #[inline]
     pub fn is_dead(&self) -> bool {
         // `Acquire` pairs with the edge to DEAD in `put` and `unlock`.
-        self.state.load(Ordering::Acquire) & DEAD != 0
+        self.state.load(crate::weakened!("death is seen relaxed", Acquire)) & DEAD != 0
     }
 
     /// References at some moment; leftovers once dead.
@@ -217,21 +221,27 @@ impl Header {
     /// The user's eight flags.
     pub fn flags(&self) -> u8 {
         // `Acquire` pairs with `set_flags`. Truncates to the 8 bits meant.
-        (self.state.load(Ordering::Acquire) >> FLAGS_SHIFT) as u8
+        (self.state.load(crate::weakened!("flags are seen relaxed", Acquire)) >> FLAGS_SHIFT) as u8
     }
 
     /// Sets flags and returns all eight as they were.
     pub fn set_flags(&self, flags: u8) -> u8 {
         // Pairs with itself, `clear_flags` and `flags`: a flag can carry a
         // message. One RMW on the word of the lock, so nothing is lost.
-        let before = self.state.fetch_or(u64::from(flags) << FLAGS_SHIFT, Ordering::AcqRel);
+        let before = self.state.fetch_or(
+            u64::from(flags) << FLAGS_SHIFT,
+            crate::weakened!("flags are set relaxed", AcqRel),
+        );
         (before >> FLAGS_SHIFT) as u8
     }
 
     /// Clears flags and returns all eight as they were.
     pub fn clear_flags(&self, flags: u8) -> u8 {
         // As `set_flags`.
-        let before = self.state.fetch_and(!(u64::from(flags) << FLAGS_SHIFT), Ordering::AcqRel);
+        let before = self.state.fetch_and(
+            !(u64::from(flags) << FLAGS_SHIFT),
+            crate::weakened!("flags are cleared relaxed", AcqRel),
+        );
         (before >> FLAGS_SHIFT) as u8
     }
 
@@ -240,17 +250,21 @@ impl Header {
     #[inline]
     pub fn place(&self) -> Option<Block> {
         // `Acquire` pairs with `set_place`.
-        Block::decode(self.place.load(Ordering::Acquire))
+        Block::decode(self.place.load(crate::weakened!("place is seen relaxed", Acquire)))
     }
 
     /// Writes the place: before publish, or under the lock.
     pub(crate) fn set_place(&self, block: Option<Block>) {
-        self.place.store(block.map_or(0, Block::encode), Ordering::Release);
+        self.place.store(
+            block.map_or(0, Block::encode),
+            crate::weakened!("place is written relaxed", Release),
+        );
     }
 
     /// Whether references are gone but for one, as `into_body` needs it.
     pub(crate) fn is_unshared(&self) -> bool {
-        self.state.load(Ordering::Acquire) & !(0xff << FLAGS_SHIFT | 0xffff << OWNER_SHIFT)
+        self.state.load(crate::weakened!("unshared is seen relaxed", Acquire))
+            & !(0xff << FLAGS_SHIFT | 0xffff << OWNER_SHIFT)
             == ONE_REF
     }
 

@@ -16,7 +16,7 @@
 
 use crate::cell::TypeInfo;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::atomic::AtomicPtr;
 use crate::{Descriptor, KindError};
 use alloc::sync::Arc;
 use core::fmt;
@@ -112,7 +112,8 @@ impl Kinds {
         let info = ptr::from_ref(TypeInfo::of::<T>()).cast_mut();
         // `Release` pairs with the load in `info`; what it publishes is
         // constant, so this is for the models' sake.
-        self.0.entries[usize::from(kind.get())].store(info, Ordering::Release);
+        self.0.entries[usize::from(kind.get())]
+            .store(info, crate::weakened!("kind is registered relaxed", Release));
         Ok(kind)
     }
 
@@ -153,7 +154,8 @@ impl Kinds {
     #[inline]
     pub fn info(&self, kind: Kind) -> Option<&'static TypeInfo> {
         // Pairs with the store in `register`.
-        let info = self.0.entries[usize::from(kind.get())].load(Ordering::Acquire);
+        let info = self.0.entries[usize::from(kind.get())]
+            .load(crate::weakened!("kind is seen relaxed", Acquire));
         // SAFETY: null, or made in `register` from a `&'static TypeInfo`.
         unsafe { info.cast_const().as_ref() }
     }

@@ -52,7 +52,7 @@ impl Header {
             match self.state.compare_exchange_weak(
                 seen,
                 seen | LOCKED,
-                Ordering::Acquire,
+                crate::weakened!("lock relaxed", Acquire),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return TryLock::Locked,
@@ -119,8 +119,12 @@ impl Header {
             // sees what every `put` before it did. Failing: a count or flag
             // moved; the lock is still ours. After success nothing of the
             // header is touched: it may be gone.
-            match self.state.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed)
-            {
+            match self.state.compare_exchange_weak(
+                seen,
+                next,
+                crate::weakened!("unlock relaxed", AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) if seen & PARKED != 0 && !seeded!("unlock wakes nobody") => {
                     parking::unpark_all(key);
                     return if dies { After::Dies } else { After::Lives };

@@ -103,7 +103,7 @@ impl<T, B: Owns<T>> OnceSlot<T, B> {
     pub fn get(&self) -> Option<&T> {
         // `Acquire` pairs with the `Release` of the install: whoever sees the
         // pointer sees what it points to.
-        let installed = self.installed.load(Ordering::Acquire);
+        let installed = self.installed.load(crate::weakened!("once is seen relaxed", Acquire));
         // SAFETY: null or live until drop, by the invariant; only shared
         // references are ever made.
         unsafe { installed.as_ref() }
@@ -123,8 +123,8 @@ impl<T, B: Owns<T>> OnceSlot<T, B> {
             fresh,
             // Pairs with the load in `get`, both ways: ours is published, and
             // the winner's is seen.
-            Ordering::AcqRel,
-            Ordering::Acquire,
+            crate::weakened!("once is installed relaxed", AcqRel),
+            crate::weakened!("once of another is seen relaxed", Acquire),
         );
         // INVARIANT: a box made just above, installed by nobody else.
         if won.is_err() {

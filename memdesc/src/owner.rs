@@ -234,12 +234,12 @@ impl Entry {
     fn close(&self) {
         // `AcqRel` on one word: a call either counted itself before, and is
         // waited for, or sees CLOSED and does not start.
-        self.state.fetch_or(CLOSED, Ordering::AcqRel);
+        self.state.fetch_or(CLOSED, crate::weakened!("owner is closed relaxed", AcqRel));
         if seeded!("unregister does not wait") {
             return;
         }
         // `Acquire` pairs with `Inside::drop`: their work is seen as done.
-        while self.state.load(Ordering::Acquire) != CLOSED {
+        while self.state.load(crate::weakened!("owner is awaited relaxed", Acquire)) != CLOSED {
             parking::park(self.key(), || self.state.load(Ordering::Relaxed) != CLOSED);
         }
     }
@@ -257,7 +257,7 @@ struct Inside<'a> {
 impl<'a> Inside<'a> {
     fn enter(entry: &'a Entry) -> Option<Self> {
         // Pairs with `close`.
-        let before = entry.state.fetch_add(1, Ordering::AcqRel);
+        let before = entry.state.fetch_add(1, crate::weakened!("call begins relaxed", AcqRel));
         let inside = Self { entry };
         entry.inside.lock().push(thread::token());
         // Dropped on refusal: that counts out again.
@@ -276,7 +276,9 @@ impl Drop for Inside<'_> {
         let key = self.entry.key();
         // `Release` pairs with the load in `close`. Afterwards the entry is
         // kept by the `Arc` of `call`.
-        if self.entry.state.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
+        if self.entry.state.fetch_sub(1, crate::weakened!("call ends relaxed", AcqRel))
+            == CLOSED + 1
+        {
             parking::unpark_all(key);
         }
     }

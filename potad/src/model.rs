@@ -87,6 +87,16 @@ impl Ground {
         self.forest().take_exact(block).expect("models have memory") == Taken::Block(block)
     }
 
+    /// Takes up to `count` runs of one word at once; returns their places.
+    pub fn take_runs(&self, level: u32, word: u64, run: u32, count: u32) -> u64 {
+        self.forest().take_runs(level, word, run, count)
+    }
+
+    /// Takes the lowest run of one word: its first place.
+    pub fn take_lowest(&self, level: u32, word: u64, run: u32) -> Option<u64> {
+        self.forest().take_lowest(level, word, run, 0)
+    }
+
     /// Gives a block back on the shared path.
     pub fn give(&self, block: Block) {
         self.forest().give(block.place(), |_, _| false).expect("the model owns what it gives");
@@ -346,6 +356,18 @@ impl Front {
             }
             Taken::Nothing => None,
         }
+    }
+
+    /// Gives back all that the hand holds.
+    pub fn flush(&self, ground: &Ground) {
+        let _inside = ground.gate.enter(&self.slot);
+        self.slot.flush(&ground.stock);
+    }
+
+    /// As a hand that is dropped, or a thread that ends.
+    pub fn retire(self, ground: &Ground) {
+        self.flush(ground);
+        ground.gate.unregister(&self.slot);
     }
 
     /// Gives a block back through the hand.

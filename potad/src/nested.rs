@@ -49,7 +49,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::sync::{Arc, Mutex};
+use memdesc::sync::{Arc, Mutex, thread};
 use memdesc::{
     FailedBlock, FailureKind, Granule, Granules, Order, Outcome, Owner, OwnerId, WeakKeep,
 };
@@ -97,6 +97,9 @@ pub struct Nested {
     live: AtomicU64,
     /// No look for whole blocks while more granules than this are live.
     look_below: AtomicU64,
+    /// Rounds of returns that began, and that ended. Between the two a block
+    /// may be neither here nor the parent's to give.
+    returns: [AtomicU64; 2],
 }
 
 /// Hears of failures in imported blocks.
@@ -139,6 +142,7 @@ impl Nested {
             imported: AtomicU64::new(0),
             live: AtomicU64::new(0),
             look_below: AtomicU64::new(u64::MAX),
+            returns: [0, 0].map(AtomicU64::new),
         })
     }
 
@@ -218,6 +222,9 @@ impl Nested {
             return Err(Error::OrderTooLarge { order, largest });
         }
         loop {
+            // Acquire pairs with the Release below: what a round that ended gave
+            // the parent is there to be found.
+            let ended = self.returns[1].load(Ordering::Acquire);
             match alloc() {
                 Ok(block) => {
                     // Relaxed: a count that only says when to look.
@@ -227,10 +234,20 @@ impl Nested {
                 Err(Error::Exhausted { .. } | Error::OrderTooLarge { .. }) => {}
                 Err(why) => return Err(why),
             }
-            self.import_one().map_err(|why| match why {
-                Error::Exhausted { .. } | Error::OrderTooLarge { .. } => Error::Exhausted { order },
-                other => other,
-            })?;
+            match self.import_one() {
+                Ok(()) => {}
+                Err(Error::Exhausted { .. } | Error::OrderTooLarge { .. }) => {
+                    // Relaxed: a round that took something out before we looked
+                    // here began before that, and the zone's gate orders it. If
+                    // all that began had ended, the two looks saw everything.
+                    let begun = self.returns[0].load(Ordering::Relaxed);
+                    if begun == ended || memdesc::seeded!("exhausted amid a return") {
+                        return Err(Error::Exhausted { order });
+                    }
+                    thread::yield_now();
+                }
+                Err(other) => return Err(other),
+            }
         }
     }
 
@@ -300,6 +317,7 @@ impl Nested {
         let ranges = imports
             .keys()
             .filter_map(|&first| Granules::new(Granule(first), Granule(first + (size - 1))).ok());
+        self.returns[0].fetch_add(1, Ordering::Relaxed);
         let out = self.zone.state().withdraw(ranges, enough);
         let blocks: Vec<RawBlock> =
             out.iter().filter_map(|range| imports.remove(&range.first().0)).collect();
@@ -310,6 +328,8 @@ impl Nested {
             let freed = self.parent.free_raw(block);
             debug_assert!(freed.is_ok(), "{freed:?}");
         }
+        // Release pairs with the load in `alloc`.
+        self.returns[1].fetch_add(1, Ordering::Release);
         count
     }
 }

@@ -175,16 +175,10 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// assert!(rate(Some(other), 0) > rate(None, 8));
 /// assert!(rate(None, 8) > rate(Some(Class::LARGE), 5));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Together {
     /// Whole words from which on another's region is adopted.
     pub adopt: u32,
-}
-
-impl Default for Together {
-    fn default() -> Self {
-        Self { adopt: 0 }
-    }
 }
 
 /// Below it what is taken rather than to fail, above it what is preferred to it.

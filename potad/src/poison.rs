@@ -201,7 +201,7 @@ impl Poison {
     #[inline(always)]
     pub(crate) fn is_any_suspect(&self) -> bool {
         // Acquire: as in `is_suspect`.
-        self.filter.load(Ordering::Acquire) != 0
+        self.filter.load(memdesc::weakened!("any suspicion seen relaxed", Acquire)) != 0
     }
 
     /// Whether some granule of the block may be on record, or in a closing

@@ -29,7 +29,7 @@ use crate::error::OutOfMemory;
 use crate::reserve::{Need, Reserve};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::sync::atomic::AtomicU64;
 use memdesc::{Lines, OnceSlot, Owns, Page, PageBox};
 
 /// Bits of the index that one table or chunk resolves.
@@ -325,7 +325,8 @@ impl Words {
     #[inline]
     pub(crate) fn load(&self, index: u64) -> u64 {
         // Acquire: whoever finds a bit sees what its giver did before.
-        self.get(index).map_or(0, |word| word.load(Ordering::Acquire))
+        self.get(index)
+            .map_or(0, |word| word.load(memdesc::weakened!("word is seen relaxed", Acquire)))
     }
 
     /// The word, made present.
@@ -459,7 +460,7 @@ mod tests {
         let edges = [0, 511, 512, (1 << 18) - 1, 1 << 18, (1 << 36) + 7, (1 << 57) - 1];
         for (value, index) in (1..).zip(edges) {
             assert_eq!(words.load(index), 0);
-            words.install(index).unwrap().store(value, Ordering::Relaxed);
+            words.install(index).unwrap().store(value, memdesc::sync::atomic::Ordering::Relaxed);
         }
         for (value, index) in (1..).zip(edges) {
             assert_eq!(words.load(index), value, "word {index:#x}");

@@ -166,7 +166,7 @@ impl Control {
     fn set(&self, bit: u32) {
         // Release pairs with the Acquire of the reporter's `enter` and `take`:
         // what the caller did before is seen by the batch that it caused.
-        self.shared.word.fetch_or(bit, Ordering::Release);
+        self.shared.word.fetch_or(bit, memdesc::weakened!("asked relaxed", Release));
         self.wake();
     }
 
@@ -188,7 +188,8 @@ impl Control {
         // Acquire pairs with the Release of the last `Pause`'s drop: what was
         // done under the pause is seen by the batch. Against a pauser's
         // `fetch_add` the word's own order decides, see the module.
-        let old = self.shared.word.fetch_or(BUSY, Ordering::Acquire);
+        let old =
+            self.shared.word.fetch_or(BUSY, memdesc::weakened!("batch begins relaxed", Acquire));
         let busy = Busy { control: self };
         match held(old) {
             Some(why) if !memdesc::seeded!("a batch begins in a pause") => Err(why),
@@ -216,7 +217,8 @@ impl Control {
             return false;
         }
         // Acquire pairs with the Release in `set`.
-        self.shared.word.fetch_and(!bit, Ordering::Acquire) & bit != 0
+        self.shared.word.fetch_and(!bit, memdesc::weakened!("request taken relaxed", Acquire)) & bit
+            != 0
     }
 
     fn key(&self) -> usize {
@@ -254,7 +256,11 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         // Release pairs with the Acquire in `wait_quiet`: all that the batch
         // did is seen by whoever waited for its end.
-        let old = self.control.shared.word.fetch_and(!(BUSY | WAITED), Ordering::Release);
+        let old = self
+            .control
+            .shared
+            .word
+            .fetch_and(!(BUSY | WAITED), memdesc::weakened!("batch ends relaxed", Release));
         if old & WAITED != 0 {
             unpark_all(self.control.key());
         }
@@ -280,7 +286,7 @@ impl Pause {
             return;
         }
         // Acquire pairs with the Release in `Busy`'s drop, here and below.
-        let mut seen = word.load(Ordering::Acquire);
+        let mut seen = word.load(memdesc::weakened!("quiet is read relaxed", Acquire));
         while seen & BUSY != 0 {
             // Set only while busy, so that whoever clears busy sees it: both
             // are read-modify-writes of one word.
@@ -294,7 +300,7 @@ impl Pause {
                 // Relaxed: parked or not, the loop looks again with Acquire.
                 word.load(Ordering::Relaxed) & WAITED != 0
             });
-            seen = word.load(Ordering::Acquire);
+            seen = word.load(memdesc::weakened!("quiet is read again relaxed", Acquire));
         }
     }
 }
@@ -302,7 +308,10 @@ impl Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         // Release pairs with the Acquire in `enter`.
-        self.control.shared.word.fetch_sub(PAUSE_ONE, Ordering::Release);
+        self.control
+            .shared
+            .word
+            .fetch_sub(PAUSE_ONE, memdesc::weakened!("pause ends relaxed", Release));
         self.control.wake();
     }
 }

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 use memdesc::sync::Mutex;
-use memdesc::sync::atomic::{AtomicPtr, Ordering};
+use memdesc::sync::atomic::AtomicPtr;
 use memdesc::{Guard, seeded};
 
 /// Nodes that are retired together.
@@ -298,7 +298,7 @@ impl<V: Value> Ranges<V> {
 
     pub(super) fn root_word(&self) -> Word {
         // `Acquire` pairs with the store that published the root.
-        Word(self.root.load(Ordering::Acquire))
+        Word(self.root.load(memdesc::weakened!("range root seen relaxed", Acquire)))
     }
 
     /// The root for a reader.

@@ -164,7 +164,7 @@ impl<'a> View<'a> {
         let cell = unsafe { self.cell(index) };
         // `Acquire` pairs with the Release store of a newer link: its node is
         // initialised.
-        Word(cell.load(Ordering::Acquire))
+        Word(cell.load(memdesc::weakened!("range walk relaxed", Acquire)))
     }
 
     /// The word of an occupied slot, and its place if it is a lone pair.

@@ -78,8 +78,12 @@ impl Returned {
             }
             // `Release` pairs with `take`: the node's last use came before.
             // Failing: somebody pushed or took.
-            match self.0.compare_exchange(top, node.as_ptr(), Ordering::Release, Ordering::Relaxed)
-            {
+            match self.0.compare_exchange(
+                top,
+                node.as_ptr(),
+                memdesc::weakened!("range node returned relaxed", Release),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(now) => top = now,
             }
@@ -93,7 +97,7 @@ impl Returned {
             return ptr::null_mut();
         }
         // `Acquire` pairs with the pushes.
-        self.0.swap(ptr::null_mut(), Ordering::Acquire)
+        self.0.swap(ptr::null_mut(), memdesc::weakened!("range nodes taken over relaxed", Acquire))
     }
 }
 

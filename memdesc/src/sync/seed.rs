@@ -52,3 +52,16 @@ macro_rules! seeded {
         planted
     }};
 }
+
+/// The ordering, or `Relaxed` where the named seed is planted: a twin that
+/// finds it shows that the ordering is needed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! weakened {
+    ($seed:literal, $ordering:ident) => {
+        match $crate::seeded!($seed) {
+            true => $crate::sync::atomic::Ordering::Relaxed,
+            false => $crate::sync::atomic::Ordering::$ordering,
+        }
+    };
+}

@@ -120,7 +120,7 @@ impl Forest {
             match atomic.compare_exchange_weak(
                 value,
                 value & !mask,
-                Ordering::AcqRel,
+                memdesc::weakened!("taken exactly relaxed", AcqRel),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return true,

@@ -95,7 +95,7 @@ impl Forest {
         // Release: whoever takes the bits sees what we did to the block (its
         // slots are clear). Acquire: if we complete the word, what we pass
         // upward carries what the givers of the other bits did.
-        let before = atomic.fetch_or(mask, Ordering::AcqRel);
+        let before = atomic.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel));
         if before == 0 {
             self.set_summary(level, word);
         } else if before & mask != 0 {
@@ -120,7 +120,7 @@ impl Forest {
         }
         // Release: as in `give`. Nobody else gives these bits, but for a double
         // free at this very moment, which then stays one.
-        if atomic.fetch_or(place.mask, Ordering::Release) == 0 {
+        if atomic.fetch_or(place.mask, memdesc::weakened!("given fresh relaxed", Release)) == 0 {
             self.set_summary(place.level, place.word);
         }
         true
@@ -148,7 +148,14 @@ impl Forest {
         }
         // Acquire: as in `give`. The word may have been completed by others.
         self.word(level, word).is_some_and(|atomic| {
-            atomic.compare_exchange(u64::MAX, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            atomic
+                .compare_exchange(
+                    u64::MAX,
+                    0,
+                    memdesc::weakened!("merged relaxed", AcqRel),
+                    Ordering::Relaxed,
+                )
+                .is_ok()
         })
     }
 }

@@ -182,7 +182,7 @@ impl Forest {
                 return;
             }
             // Release, so that a search which finds the bit finds the word.
-            if word.fetch_or(bit, Ordering::Release) != 0 {
+            if word.fetch_or(bit, memdesc::weakened!("summary set relaxed", Release)) != 0 {
                 return;
             }
         }

@@ -200,7 +200,7 @@ impl Forest {
             match atomic.compare_exchange_weak(
                 value,
                 value & !mask,
-                Ordering::AcqRel,
+                memdesc::weakened!("taken relaxed", AcqRel),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Some(mask),
@@ -225,7 +225,12 @@ impl Forest {
             let first = u64::from(starts.trailing_zeros());
             let rest = value & !(((1 << run) - 1) << first);
             // Orderings as in `take_in_word`.
-            match atomic.compare_exchange_weak(value, rest, Ordering::AcqRel, Ordering::Relaxed) {
+            match atomic.compare_exchange_weak(
+                value,
+                rest,
+                memdesc::weakened!("lowest taken relaxed", AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return Some(first),
                 Err(now) => value = now,
             }
@@ -254,7 +259,7 @@ impl Forest {
             match atomic.compare_exchange_weak(
                 value,
                 value & !wanted,
-                Ordering::AcqRel,
+                memdesc::weakened!("runs taken relaxed", AcqRel),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return wanted,
@@ -273,7 +278,8 @@ impl Forest {
             return value;
         }
         // Acquire: as in `take_in_word`.
-        self.word(level, word).map_or(0, |atomic| atomic.swap(0, Ordering::AcqRel))
+        self.word(level, word)
+            .map_or(0, |atomic| atomic.swap(0, memdesc::weakened!("claimed relaxed", AcqRel)))
     }
 
     /// `larger`, one place that the caller owns, is broken until only `wanted`

@@ -125,7 +125,7 @@ impl Slot {
         let inside = Inside { slot: self };
         // Acquire pairs with the Release of `open`: what the closer changed in
         // the slot is ours to see.
-        if self.closed.0.load(Ordering::Acquire) != 0 {
+        if self.closed.0.load(memdesc::weakened!("entered relaxed", Acquire)) != 0 {
             return None;
         }
         Some(inside)
@@ -141,14 +141,14 @@ impl Slot {
     pub(crate) fn wait_until_quiet(&self) {
         // Acquire pairs with the Release at the bracket's end: what the owner
         // did inside is seen.
-        while self.busy.load(Ordering::Acquire) != 0 {
+        while self.busy.load(memdesc::weakened!("quiet is seen relaxed", Acquire)) != 0 {
             thread::yield_now();
         }
     }
 
     /// Lets the owner in again.
     pub(crate) fn open(&self) {
-        self.closed.0.store(0, Ordering::Release);
+        self.closed.0.store(0, memdesc::weakened!("reopened relaxed", Release));
     }
 
     /// The warm word of `level`, if any.
@@ -212,6 +212,6 @@ impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
         // Release pairs with the closer's Acquire.
-        self.slot.busy.store(0, Ordering::Release);
+        self.slot.busy.store(0, memdesc::weakened!("bracket ends relaxed", Release));
     }
 }

@@ -1,20 +1,19 @@
-//! P1 to P5: reporting against allocation, free, removal, and its own end.
+//! P1 to P4: isolated blocks against allocation, free and removal.
+//!
+//! To isolate is to allocate: a granule that the host may discard has one owner,
+//! the reporter, from before the host is asked until after the answer is noted.
+//! So no write of a user is ever discarded, nobody believes reported what is in
+//! use, and a range that leaves waits for the batch.
 
 #![cfg(loom)]
-#![expect(clippy::arc_with_non_send_sync, reason = "what Sync would promise is what loom checks")]
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use loom_tests::{bounded, model, twin};
+use loom_tests::{model, twin};
 use memdesc::{Block, Granule, Order};
 use potad::HostSays;
-use potad::model::{Front, Ground};
-use reporting::backend::{Answer, Recording};
-use reporting::{
-    ByteRange, Caps, Control, Cursor, IsolatedBlock, Outcome, Policy, Progress, Range, Report,
-    ReportSource, Reporter, Reset, Stop, Want,
-};
+use potad::model::Ground;
 use std::sync::Arc;
 
 fn block(base: u64, order: u32) -> Block {
@@ -184,57 +183,6 @@ fn p3_twin_put_back_without_a_look_at_the_closing_ranges() {
     twin("P3", "put back without a look at the closing ranges", p3_removal);
 }
 
-/// A driver that writes to its device, which only one may use at a time.
-#[derive(Debug)]
-struct Device(Arc<UnsafeCell<u64>>);
-
-impl Report for Device {
-    fn caps(&self) -> Caps {
-        Caps::DEFAULT
-    }
-
-    fn report(&mut self, _: &[Range], outcomes: &mut [Outcome], _: &Control) -> Result<(), Stop> {
-        // SAFETY: whoever pauses the reporter waits until it is quiet; that this
-        // is enough is what the model checks, and loom fails on two at once.
-        self.0.with_mut(|count| unsafe { *count += 1 });
-        outcomes.fill(Outcome::Reported);
-        Ok(())
-    }
-}
-
-/// P3: who pauses a reporter and waits until it is quiet has the device alone.
-fn p3_quiesce() {
-    let device = Arc::new(UnsafeCell::new(0));
-    let lender = Lender::new(ground([block(0, 1)]));
-    let mut reporter = Reporter::new(lender, Device(Arc::clone(&device)), Policy::eager()).unwrap();
-    let control = reporter.control();
-    let other = thread::spawn(move || {
-        reporter.step(0);
-        reporter
-    });
-    let pause = control.pause();
-    pause.wait_quiet();
-    // SAFETY: as in the driver.
-    device.with_mut(|count| unsafe { *count += 1 });
-    drop(pause);
-    let _reporter = other.join().unwrap();
-}
-
-#[test]
-fn p3_a_pause_that_is_quiet_has_the_device_alone() {
-    model("P3 pause || step", 1715, p3_quiesce);
-}
-
-#[test]
-fn p3_twin_quiet_without_waiting() {
-    twin("P3", "quiet without waiting", p3_quiesce);
-}
-
-#[test]
-fn p3_twin_a_batch_begins_in_a_pause() {
-    twin("P3", "a batch begins in a pause", p3_quiesce);
-}
-
 /// P4: the host discards a block while it is isolated; a user who gets it
 /// writes to it. The write is not discarded, and nobody believes that the block
 /// is reported still.
@@ -291,140 +239,4 @@ fn p4_twin_reported_after_it_was_given() {
 #[test]
 fn p4_twin_taken_without_forgetting() {
     twin("P4", "taken without forgetting", p4);
-}
-
-/// A ground as a source for the engine; a granule is one byte.
-#[derive(Debug)]
-struct Lender {
-    ground: Arc<Ground>,
-    front: Front,
-}
-
-#[derive(Debug)]
-struct Lent(Block);
-
-impl Lender {
-    fn new(ground: Arc<Ground>) -> Self {
-        let front = ground.front();
-        Self { ground, front }
-    }
-}
-
-impl IsolatedBlock for Lent {
-    fn range(&self) -> ByteRange {
-        ByteRange::new(self.0.base().0, self.0.order().granules()).unwrap()
-    }
-
-    fn order(&self) -> Order {
-        self.0.order()
-    }
-}
-
-impl ReportSource for Lender {
-    type Block = Lent;
-
-    fn isolate(
-        &self,
-        cursor: &mut Cursor,
-        _: &Want,
-        room: usize,
-        out: &mut impl FnMut(Lent),
-    ) -> Progress {
-        let mut at = Granule(cursor.position);
-        for _ in 0..room {
-            let Some(block) = self.ground.isolate(&self.front, &mut at, 0) else { break };
-            cursor.position = at.0;
-            out(Lent(block));
-        }
-        Progress::EndOfPass
-    }
-
-    fn put_back(&self, block: Lent, outcome: Outcome) {
-        let says = if outcome.is_reported() { HostSays::Reported } else { HostSays::Nothing };
-        self.ground.put_back(&self.front, block.0, says);
-    }
-
-    fn reported_bytes(&self) -> u64 {
-        0
-    }
-
-    fn dirty_bytes(&self) -> u64 {
-        1
-    }
-
-    fn granule_bytes(&self) -> u64 {
-        1
-    }
-}
-
-/// Of two granules that the driver is asked about, the first is posted and the
-/// second comes to this; then the reporter is dropped, and the device says
-/// `reset`. Meanwhile somebody cancels, and allocates. Whoever allocates never
-/// gets what the device has; everything else is back.
-fn p5(second: Answer, reset: Reset) {
-    let ground = ground([block(0, 1)]);
-    let driver = Recording::answering(move |index, _, _| match index {
-        0 => Answer::Say(Outcome::Posted),
-        _ => second,
-    });
-    let caps = Caps { posts: true, max_bytes: 1, ..Caps::DEFAULT };
-    let driver = driver.with_caps(caps).with_reset(reset);
-    let lender = Lender::new(Arc::clone(&ground));
-    let mut reporter = Reporter::new(lender, driver, Policy::eager().max_piece(1)).unwrap();
-    let control = reporter.control();
-    let front = ground.front();
-    let user = {
-        let ground = Arc::clone(&ground);
-        thread::spawn(move || {
-            control.cancel();
-            let mine = ground.alloc_shared(&front, 0);
-            (mine, front)
-        })
-    };
-    reporter.step(0);
-    let posted: Vec<u64> = if reset == Reset::Unknown && reporter.in_flight() != 0 {
-        vec![reporter.driver().calls()[0][0].at.first()]
-    } else {
-        vec![]
-    };
-    assert_eq!(reporter.in_flight(), reporter.driver().posted().len());
-    drop(reporter);
-    let (mine, _front) = user.join().unwrap();
-    let mut all: Vec<u64> = mine.into_iter().flat_map(granules).collect();
-    assert!(all.iter().all(|at| !posted.contains(at)), "the device has {posted:?}, a user {all:?}");
-    all.extend(drain(&ground));
-    all.extend(&posted);
-    all.sort_unstable();
-    assert_eq!(all, [0, 1], "the device has {posted:?}");
-}
-
-#[test]
-fn p5_a_cancel_loses_nothing_and_what_is_posted_stays_isolated() {
-    bounded("P5 cancel || alloc, unknown", 3, 780, || p5(Answer::Cancel, Reset::Unknown));
-}
-
-#[test]
-fn p5_a_reset_gives_back_what_was_posted() {
-    bounded("P5 cancel || alloc, quiet", 3, 976, || p5(Answer::Forget, Reset::Quiet));
-}
-
-#[test]
-fn p5_a_panic_loses_nothing_and_what_is_posted_stays_isolated() {
-    std::panic::set_hook(Box::new(|_| {}));
-    bounded("P5 panic || alloc", 3, 742, || p5(Answer::Panic, Reset::Unknown));
-}
-
-#[test]
-fn p5_twin_posted_and_put_back() {
-    twin("P5", "posted and put back", || p5(Answer::Cancel, Reset::Unknown));
-}
-
-#[test]
-fn p5_twin_put_back_though_nobody_knows() {
-    twin("P5", "put back though nobody knows", || p5(Answer::Forget, Reset::Unknown));
-}
-
-#[test]
-fn p5_twin_what_was_not_tried_is_dropped() {
-    twin("P5", "what was not tried is dropped", || p5(Answer::Cancel, Reset::Quiet));
 }

@@ -1,0 +1,86 @@
+//! The ledger of seeds is honest: no loom here, only the sources.
+//!
+//! - Whatever a twin plants is a seed of the sources (else it would break
+//!   nothing, and the twin would have failed; but a typing error in a name that
+//!   is only listed would not be noticed).
+//! - Whatever seed the sources have is planted by some twin, or is in the
+//!   table of `docs/verification.md` with the reason why none finds it.
+//! - Whatever ordering the sources weaken is a row of that table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES: [&str; 4] = ["memdesc", "lookup", "potad", "reporting"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn sources(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder of the workspace") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = fs::read_to_string(&path).expect("a source");
+            into.push((path, text));
+        }
+    }
+}
+
+/// The names that follow `call` in the sources of the crates.
+fn names(call: &str) -> BTreeSet<String> {
+    let mut files = Vec::new();
+    CRATES.iter().for_each(|name| sources(&root().join(name).join("src"), &mut files));
+    let mut names = BTreeSet::new();
+    for (_, text) in &files {
+        for after in text.split(call).skip(1) {
+            let after = after.trim_start();
+            if let Some(rest) = after.strip_prefix('"') {
+                names.extend(rest.split('"').next().map(str::to_owned));
+            }
+        }
+    }
+    names
+}
+
+/// Every literal of the models.
+fn planted() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut files);
+    let texts = files.iter().filter(|(path, _)| !path.ends_with("ledger.rs"));
+    texts.flat_map(|(_, text)| text.split('"').skip(1).step_by(2).map(str::to_owned)).collect()
+}
+
+/// The rows of the table: seed and what finds it, `-` for nothing.
+fn table() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join("docs/verification.md")).expect("the document");
+    let section = text.split("\n## Orderings").nth(1).expect("its section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let rows = section.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let seed = cells.next()?.strip_suffix('`')?;
+        let found = cells.nth(1)?;
+        Some((seed.to_owned(), found.to_owned()))
+    });
+    rows.collect()
+}
+
+#[test]
+fn every_seed_is_planted_or_has_its_reason() {
+    let (planted, table) = (planted(), table());
+    let weakened = names("weakened!(");
+    for seed in &weakened {
+        let row = table.get(seed);
+        let found = row.unwrap_or_else(|| panic!("\"{seed}\" is not in the table"));
+        assert_eq!(planted.contains(seed), found != "-", "\"{seed}\": the table is wrong");
+    }
+    for seed in &names("seeded!(") {
+        assert!(planted.contains(seed), "no twin plants \"{seed}\"");
+    }
+    for seed in table.keys() {
+        assert!(weakened.contains(seed), "\"{seed}\" is in the table and not in the sources");
+    }
+    assert!(weakened.len() > 50, "the sources were not read");
+}

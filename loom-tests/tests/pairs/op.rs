@@ -1,0 +1,178 @@
+//! The operations, and what each promises whatever runs beside it.
+
+use crate::world::{Side, World, order};
+use loom_tests::home::{Folio, Mm, Slab};
+use memdesc::{FailureKind, Granule, Order};
+use potad::{HostSays, Wanted};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What a zone is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Eight granules, by a compare-exchange in their word or out of a larger block.
+    Alloc,
+    /// A bare granule, into the hand and out of it.
+    Free,
+    /// One granule, for which the hand takes all of a word.
+    Claim,
+    /// A free that completes a word.
+    Merge,
+    /// What a hand has claimed goes back.
+    Flush,
+    /// A peek under a pin.
+    Lookup,
+    /// A counted reference.
+    Get,
+    /// The descriptor's lock, re-checked.
+    Lock,
+    /// A typed block, allocated and made known.
+    Publish,
+    /// A raw block, made unknown and freed.
+    Clear,
+    /// Another descriptor takes a block over.
+    Replace,
+    /// A typed block becomes two.
+    Split,
+    /// A reporter's whole batch: isolate, tell, put back.
+    Report,
+    /// The end of one that began before.
+    PutBack,
+    /// Two more granules.
+    HotAdd,
+    /// Eight granules less, if nobody holds one of them.
+    HotRemove,
+    /// A granule fails.
+    Failure,
+    /// The owner of what fails leaves.
+    Unregister,
+}
+
+impl Op {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::Alloc,
+        Self::Free,
+        Self::Claim,
+        Self::Merge,
+        Self::Flush,
+        Self::Lookup,
+        Self::Get,
+        Self::Lock,
+        Self::Publish,
+        Self::Clear,
+        Self::Replace,
+        Self::Split,
+        Self::Report,
+        Self::PutBack,
+        Self::HotAdd,
+        Self::HotRemove,
+        Self::Failure,
+        Self::Unregister,
+    ];
+
+    /// Does it.
+    pub(crate) fn run(self, world: &World, side: &mut Side) {
+        let ram = &world.ram;
+        match self {
+            Self::Alloc => {
+                let block = side.hand.alloc_bare(order(3));
+                side.kept.push(block.expect("a block of the size is free throughout"));
+            }
+            Self::Claim => {
+                let block = side.hand.alloc_bare(Order::ZERO);
+                side.kept.push(block.expect("a granule is free throughout"));
+            }
+            Self::Free | Self::Merge => {
+                let bare = side.bare.take().expect("furnished");
+                side.hand.free_bare(bare).expect("its own");
+                side.hand.flush();
+            }
+            Self::Flush => side.hand.flush(),
+            Self::Lookup => look_up(world, side.at),
+            Self::Get => {
+                if let Some(folio) = ram.get::<Folio>(side.at) {
+                    assert!(!folio.header().is_dead(), "counted, and dead");
+                    assert!([7, 9].contains(&folio.number()));
+                }
+            }
+            Self::Lock => {
+                if let Some(folio) = ram.lock::<Folio>(side.at) {
+                    assert!(folio.block().contains(Granule(side.at)), "locked for another address");
+                    folio.add_one();
+                }
+            }
+            Self::Publish => {
+                let folio = side.hand.alloc_owned(Order::ZERO, world.watcher, Folio::of(9));
+                let folio = folio.ok().expect("a granule is free throughout");
+                assert_eq!(ram.get::<Folio>(folio.address()).expect("published").number(), 9);
+                side.folio = Some(folio);
+            }
+            Self::Clear => {
+                let raw = side.raw.take().expect("furnished");
+                side.hand.free_raw(raw).expect("its own");
+            }
+            Self::Replace => {
+                let folio = side.folio.take().expect("furnished");
+                side.slab = Some(folio.replace(Slab::of(8)).ok().expect("memory"));
+            }
+            Self::Split => {
+                let folio = side.folio.take().expect("furnished");
+                let (lower, upper) = ram.split(folio, Slab::of(8)).ok().expect("memory");
+                (side.folio, side.slab) = (Some(lower), Some(upper));
+            }
+            Self::Report => report(world),
+            Self::PutBack => {
+                let isolated = side.isolated.take().expect("furnished");
+                ram.put_back(isolated, HostSays::Reported).expect("its own");
+            }
+            Self::HotAdd => {
+                let first = 128 + 2 * side.number;
+                ram.hot_add(first..first + 2).expect("nobody has these");
+            }
+            Self::HotRemove => {
+                // Of two one may be refused, as what it asks for is leaving.
+                let Ok(removal) = ram.hot_remove(world.base..world.base + 8) else { return };
+                match removal.finish() {
+                    Ok(()) => {}
+                    Err(refused) => side.removal = Some(refused.given),
+                }
+            }
+            Self::Failure => {
+                // Refused where nothing is, or nothing is any more.
+                let Ok(report) = ram.report_failure(side.at, 0, FailureKind::Injected) else {
+                    return;
+                };
+                assert_eq!(report.first, report.quarantined + report.notified, "proved");
+            }
+            Self::Unregister => {
+                if world.potad.unregister_owner(world.watcher).is_ok() {
+                    world.gone.store(true, Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// What is found at an address is of that address, and initialised.
+fn look_up(world: &World, at: u64) {
+    let guard = memdesc::pin();
+    let Some(found) = world.ram.find(at, &guard) else { return };
+    match Mm::of(&found) {
+        Some(Mm::Folio(folio)) => assert!([7, 9].contains(&folio.number())),
+        Some(Mm::Slab(slab)) => assert_eq!(slab.number(), 8),
+        None => assert!(found.immediate().is_some()),
+    }
+}
+
+fn report(world: &World) {
+    let wanted = Wanted {
+        min_order: Order::ZERO,
+        max_order: Order::ZERO,
+        seen_before: false,
+        patient: false,
+        spare: 0,
+    };
+    let mut cursor = Granule(0);
+    if let Some(isolated) = world.ram.isolate(&mut cursor, &wanted) {
+        world.ram.put_back(isolated, HostSays::Reported).expect("its own");
+    }
+}

@@ -1,0 +1,219 @@
+//! What a pair of operations meets in, and what must hold when both are done.
+//!
+//! ```text
+//!  word 0   0 1 | 2 3 | 4 5 | 6 7 | 8 .. 11 | 12 .. 63
+//!           folio folio raw   bare   in two    free, but for the operation "merge":
+//!           of 0  of 1  of 0,1 of 0,1  halves    then all of this lies in word 1
+//!                                    isolated
+//! ```
+//!
+//! Only what the two operations use is there; the rest of the eight granules
+//! is free. With *merge* in the pair these lie in word 1, which is full but for
+//! them, and word 0 is free but for one granule per merging side: whoever gives
+//! the last one back completes the word.
+
+use crate::op::Op;
+use loom_tests::home::{Folio, Slab};
+use memdesc::{FailedBlock, Granules, Order, Outcome, Owner, OwnerId};
+use potad::{
+    Aim, BareBlock, Block, Hand, Isolated, Potad, RawBlock, Removal, Resource, Wanted, Zone,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// What both sides share.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) potad: Potad,
+    pub(crate) ram: Zone,
+    /// Owns every typed and raw block.
+    pub(crate) watcher: OwnerId,
+    /// The watcher's registration has ended. Outside of loom's view.
+    pub(crate) gone: Arc<AtomicBool>,
+    /// First granule of the objects.
+    pub(crate) base: u64,
+}
+
+/// What one side has, and what it ends with.
+pub(crate) struct Side {
+    pub(crate) number: u64,
+    /// The address that it looks at: the other side's object.
+    pub(crate) at: u64,
+    pub(crate) hand: Hand,
+    pub(crate) bare: Option<BareBlock>,
+    pub(crate) raw: Option<RawBlock>,
+    pub(crate) folio: Option<Block<Folio>>,
+    pub(crate) slab: Option<Block<Slab>>,
+    pub(crate) isolated: Option<Isolated>,
+    pub(crate) removal: Option<Removal>,
+    /// Left as it is while the other side runs.
+    pub(crate) kept: Vec<BareBlock>,
+}
+
+struct Watcher(Arc<AtomicBool>);
+
+impl Owner for Watcher {
+    fn memory_failure(&self, _: &FailedBlock) -> Outcome {
+        assert!(!self.0.load(Relaxed), "told after its registration had ended");
+        Outcome::Delayed
+    }
+}
+
+pub(crate) fn order(order: u32) -> Order {
+    Order::new(order).expect("an order")
+}
+
+impl World {
+    /// A world for the two, and its sides.
+    pub(crate) fn new(ops: [Op; 2]) -> (Self, [Side; 2]) {
+        let merging = ops.contains(&Op::Merge);
+        let last = if merging { 127 } else { 63 };
+        let potad = Potad::new();
+        let ram = potad.register(Resource::new("ram").reach(255).span(0..last + 1));
+        let ram = ram.expect("a span");
+        let gone = Arc::new(AtomicBool::new(false));
+        let watcher = potad.register_owner(Arc::new(Watcher(Arc::clone(&gone)))).expect("an id");
+        ram.attach_reporter(Order::ZERO).expect("the first one");
+        let base = if merging { 64 } else { 0 };
+        let world = Self { potad, ram, watcher, gone, base };
+        let mut sides = [0, 1].map(|number: u64| Side {
+            number,
+            at: 0,
+            hand: world.ram.hand(),
+            bare: None,
+            raw: None,
+            folio: None,
+            slab: None,
+            isolated: None,
+            removal: None,
+            kept: Vec::new(),
+        });
+        if merging {
+            // Word 1 is full but for its first eight granules.
+            for (at, size) in [(72, 3), (80, 4), (96, 5)] {
+                sides[0].kept.push(world.bare(at, size));
+            }
+        }
+        for (side, op) in sides.iter_mut().zip(ops) {
+            world.furnish(side, op);
+        }
+        let focus = [0, 1].map(|at| world.focus(ops[at], at as u64));
+        sides[0].at = focus[1];
+        sides[1].at = focus[0];
+        for (side, op) in sides.iter_mut().zip(ops) {
+            if op == Op::Flush {
+                // The hand claims what is free of word 0, and gives nothing of it out.
+                let block = side.hand.alloc_bare(Order::ZERO).expect("something is free");
+                side.hand.free_bare(block).expect("its own");
+            }
+        }
+        (world, sides)
+    }
+
+    fn furnish(&self, side: &mut Side, op: Op) {
+        let (number, base) = (side.number, self.base);
+        match op {
+            Op::Replace | Op::Split | Op::Get | Op::Lock | Op::Lookup => {
+                let aim = at(base + 2 * number, 2);
+                let folio = self.ram.alloc_by(order(1), self.watcher, Folio::of(7), &aim).ok();
+                side.folio = Some(folio.expect("free"));
+            }
+            Op::Clear | Op::Failure | Op::Unregister => {
+                let aim = at(base + 4 + number, 1);
+                let raw = self.ram.alloc_raw_by(Order::ZERO, self.watcher, &aim);
+                side.raw = Some(raw.expect("free"));
+            }
+            Op::Free => side.bare = Some(self.bare(base + 6 + number, 0)),
+            Op::Merge => side.bare = Some(self.bare(20 + number, 0)),
+            Op::PutBack => {
+                let wanted = Wanted {
+                    min_order: Order::ZERO,
+                    max_order: Order::ZERO,
+                    seen_before: false,
+                    patient: false,
+                    spare: 0,
+                };
+                let mut cursor = memdesc::Granule(base + 6 + number);
+                side.isolated = Some(self.ram.isolate(&mut cursor, &wanted).expect("free"));
+            }
+            Op::Alloc
+            | Op::Claim
+            | Op::Flush
+            | Op::Publish
+            | Op::Report
+            | Op::HotAdd
+            | Op::HotRemove => {}
+        }
+    }
+
+    fn bare(&self, first: u64, size: u32) -> BareBlock {
+        let block = self.ram.alloc_bare_by(order(size), &at(first, 1 << size));
+        block.expect("free")
+    }
+
+    /// Where the operation happens.
+    fn focus(&self, op: Op, number: u64) -> u64 {
+        match op {
+            Op::Replace | Op::Split | Op::Get | Op::Lock | Op::Lookup => self.base + 2 * number + 1,
+            Op::Clear | Op::Failure | Op::Unregister => self.base + 4 + number,
+            Op::Free | Op::PutBack => self.base + 6 + number,
+            Op::Merge => 20 + number,
+            Op::HotAdd => 128 + 2 * number,
+            Op::HotRemove => self.base,
+            // Where what is nearest is free.
+            Op::Alloc | Op::Claim | Op::Flush | Op::Publish | Op::Report => {
+                if self.base == 0 {
+                    8
+                } else {
+                    0
+                }
+            }
+        }
+    }
+
+    /// Gives everything back, and looks at what is left: the whole is sound, no
+    /// granule is lost, and what is free is in blocks as large as can be.
+    pub(crate) fn settle(self, sides: [Side; 2]) {
+        let mut removals = Vec::new();
+        for mut side in sides {
+            removals.extend(side.removal.take());
+            drop((side.folio.take(), side.slab.take()));
+            if let Some(raw) = side.raw.take() {
+                self.ram.free_raw(raw).expect("its own");
+            }
+            for bare in side.bare.take().into_iter().chain(side.kept.drain(..)) {
+                self.ram.free_bare(bare).expect("its own");
+            }
+            if let Some(isolated) = side.isolated.take() {
+                let says = potad::HostSays::Nothing;
+                self.ram.put_back(isolated, says).expect("its own");
+            }
+        }
+        for removal in removals {
+            removal.finish().expect("nothing is held any more");
+        }
+        let ram = &self.ram;
+        ram.validate().expect("sound");
+        let stats = ram.stats();
+        assert_eq!(stats.free + stats.quarantined, stats.granules, "{stats:?}");
+        assert_eq!((stats.pending, stats.isolated, stats.removing), (0, 0, 0));
+        if stats.quarantined == 0 {
+            let free = ram.free_blocks();
+            let spans = ram.spans();
+            let whole = spans.iter().flat_map(|span| {
+                let range =
+                    Granules::new(memdesc::Granule(span.first), memdesc::Granule(span.last));
+                range.expect("in order").cover().collect::<Vec<_>>()
+            });
+            assert_eq!(free, whole.collect::<Vec<_>>(), "not whole again");
+        }
+        if stats.quarantined == 0 {
+            let guard = memdesc::pin();
+            assert!(ram.next(0, &guard).is_none(), "a word was left behind");
+        }
+    }
+}
+
+fn at(first: u64, granules: u64) -> Aim {
+    Aim::lowest().within(first..first + granules)
+}
