@@ -103,6 +103,7 @@ fn count(only: &str) -> std::io::Result<Vec<Counted>> {
     struct Rows {
         rows: Vec<Counted>,
     }
+    eprintln!("gates: counting, in a build of its own: the first takes some minutes");
     let file = std::env::temp_dir().join(format!("potad-counted-{}.json", std::process::id()));
     let arguments = ["--counted", "--no-enforce", "--only", only, "--json"];
     let arguments = arguments.iter().map(OsString::from).chain([file.clone().into()]);
