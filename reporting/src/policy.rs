@@ -22,7 +22,9 @@
 //! ```
 //!
 //! `balanced` lies above the line of fixed ages on the recorded page traces, and
-//! on variants of them that it was not made for (`frontier`, in `benches`).
+//! on most variants of them that it was not made for: other jitters, halves, half
+//! or twice the length. The worst is 1 point under it (`frontier`, in `benches`;
+//! the figures are in `docs/design.md`).
 //!
 //! # Presets
 //!

@@ -20,7 +20,8 @@
 //! pages are gone, in byte-seconds; *refaulted* the bytes that were gone when
 //! they were touched. Never touched memory counts for neither. The trace is
 //! followed by an idle tail of its own length, and times of a policy are scaled
-//! by the trace's length to 300 s.
+//! by the trace's length to 300 s; or to another length, from other jitters, or
+//! over half of the trace, for what suits a trace need not suit its variants.
 //!
 //! # Cost
 //!

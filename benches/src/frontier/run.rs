@@ -56,7 +56,7 @@ impl Default for Variant {
 
 impl Part {
     /// The records before time passes, and those before the end.
-    fn bounds(self, records: usize) -> (usize, usize) {
+    pub(super) fn bounds(self, records: usize) -> (usize, usize) {
         match self {
             Self::Whole => (0, records),
             Self::First => (0, records / 2),

@@ -2,7 +2,7 @@
 
 use super::oracle::{Event, oracle};
 use super::pages::{Counts, Pages};
-use super::run::{Figure, Panel};
+use super::run::{Figure, Panel, Part};
 
 #[test]
 fn pages_count_only_what_was_there() {
@@ -53,4 +53,12 @@ fn the_line_is_straight_between_two_ages() {
     let panel = Panel { name: String::new(), fixed, presets: Vec::new() };
     let at = [0.0, 20.0, 60.0, 100.0, 300.0].map(|x| (panel.line_at(x) * 100.0).round());
     assert_eq!(at, [50.0, 50.0, 70.0, 90.0, 90.0]);
+}
+
+#[test]
+fn the_second_half_begins_where_the_first_ends() {
+    let bounds = |part: Part| part.bounds(5);
+    assert_eq!(bounds(Part::Whole), (0, 5));
+    assert_eq!((bounds(Part::First), bounds(Part::Second)), ((0, 2), (2, 5)));
+    assert_eq!(Part::Second.bounds(0), (0, 0));
 }
