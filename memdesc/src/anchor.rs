@@ -413,7 +413,7 @@ impl<H: Home> Unit<H> {
     }
 
     /// The same, with memory for a cell; that is `None` when it is out.
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
     #[inline]
     pub(crate) fn with_memory(
         keep: &Keep<H>,

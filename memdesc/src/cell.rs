@@ -281,7 +281,7 @@ pub(crate) fn make_of<H: Home, T: Descriptor>(
     owner: OwnerId,
     body: T,
 ) -> Result<NonNull<Cell<H, T>>, Unmade<H, T>> {
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
     if let info = TypeInfo::of::<T>()
         && info.tail.is_none()
         && let Some(class) = info.class

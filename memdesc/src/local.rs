@@ -125,6 +125,7 @@ pub(crate) fn take_unit<H: Home>(anchor: &Anchor<H>) {
 }
 
 /// Both at once: a unit as by [`take_unit`], and memory as by [`take_cell`].
+#[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn take_both<H: Home>(anchor: &Anchor<H>, class: Class) -> Option<NonNull<()>> {
     let taken =

@@ -19,10 +19,17 @@ struct Options {
     /// Where the choices begin.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A bug to plant in the code: the run must then fail. Only in builds with
+    /// `--cfg potad_seeded`, as `fuzz/sanitize` makes them.
+    #[arg(long)]
+    bug: Option<String>,
 }
 
 fn main() {
     let options = Options::parse();
+    if let Some(bug) = &options.bug {
+        plant(bug);
+    }
     let counts = Arc::new(Counts::default());
     let end = Instant::now() + Duration::from_secs(options.seconds);
     let mut rounds = 0;
@@ -37,4 +44,15 @@ fn main() {
     println!("{rounds} rounds: {counts}");
     let missing = counts.missing();
     assert!(missing.is_empty(), "never: {missing:?}");
+}
+
+#[cfg(potad_seeded)]
+fn plant(bug: &str) {
+    memdesc::sync::seed::plant_for_all(bug);
+}
+
+#[cfg(not(potad_seeded))]
+fn plant(bug: &str) {
+    eprintln!("built without --cfg potad_seeded: {bug} cannot be planted");
+    std::process::exit(2);
 }

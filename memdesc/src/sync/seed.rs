@@ -4,10 +4,28 @@
 //! one step broken, and must fail. The production code asks
 //! [`seeded!`](crate::seeded) at that step: a constant `false` but under
 //! `cfg(loom)` and `cfg(shuttle)`, where the harness plants one seed for the
-//! time of one run.
+//! time of one run, and `cfg(potad_seeded)`.
 //!
 //! All threads of a model are one thread of the system, so the seed lives in a
 //! plain thread-local and tests that run beside each other do not meet.
+//!
+//! Under `cfg(potad_seeded)`, for sanitizers, threads are threads: there is one
+//! seed for the process, planted before any other thread begins.
+
+#[cfg(all(potad_seeded, not(any(loom, shuttle))))]
+static OF_ALL: std::sync::OnceLock<std::string::String> = std::sync::OnceLock::new();
+
+/// Plants `seed` for good, in all threads; later calls do nothing.
+#[cfg(all(potad_seeded, not(any(loom, shuttle))))]
+pub fn plant_for_all(seed: &str) {
+    OF_ALL.get_or_init(|| seed.into());
+}
+
+/// Whether `seed` is planted.
+#[cfg(all(potad_seeded, not(any(loom, shuttle))))]
+pub fn is_planted(seed: &str) -> bool {
+    OF_ALL.get().is_some_and(|planted| planted == seed)
+}
 
 #[cfg(any(loom, shuttle))]
 std::thread_local! {
@@ -45,9 +63,9 @@ impl Drop for Planted {
 #[macro_export]
 macro_rules! seeded {
     ($seed:literal) => {{
-        #[cfg(any(loom, shuttle))]
+        #[cfg(any(loom, shuttle, potad_seeded))]
         let planted = $crate::sync::seed::is_planted($seed);
-        #[cfg(not(any(loom, shuttle)))]
+        #[cfg(not(any(loom, shuttle, potad_seeded)))]
         let planted = false;
         planted
     }};
