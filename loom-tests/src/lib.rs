@@ -27,7 +27,7 @@
 //! | `user_slab` | a user's own | the example of the README |
 //!
 //! `LOOM_MAX_PREEMPTIONS` bounds all models; a bounded run does not check the
-//! recorded minimum. `POTAD_LOOM_SEED="taken relaxed"` plants a seed in every
+//! recorded minimum. `POTAD_LOOM_SEED="unlock relaxed"` plants a seed in every
 //! model and says which of them find it: for whoever looks for a twin. Models
 //! on the real epoch (`r_epoch`) are a build of their own: `cargo loom-epoch`.
 //!

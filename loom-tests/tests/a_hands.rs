@@ -184,3 +184,9 @@ fn a7_exhausted_is_the_truth() {
 fn a7_twin_closer_does_not_wait() {
     twin("A7", "closer does not wait", || a7_nobody_is_refused(5));
 }
+
+#[test]
+fn r7_twins_relaxed() {
+    twin("R7 hand", "entered relaxed", r7_failure_against_take);
+    twin("R7 hand", "reopened relaxed", r7_failure_against_take);
+}

@@ -232,3 +232,8 @@ fn p5_twin_put_back_though_nobody_knows() {
 fn p5_twin_what_was_not_tried_is_dropped() {
     twin("P5", "what was not tried is dropped", || p5(Answer::Cancel, Reset::Quiet));
 }
+
+#[test]
+fn p3_twin_quiet_is_read_relaxed() {
+    twin("P3", "quiet is read relaxed", p3_quiesce);
+}

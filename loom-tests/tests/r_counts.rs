@@ -156,3 +156,8 @@ fn r3_twin_death_in_two_steps() {
 fn r3_twin_get_ignores_death() {
     twin("R3", "get ignores death", r3_put_against_try_get);
 }
+
+#[test]
+fn r1_twin_put_relaxed() {
+    twin("R1", "put relaxed", r1_get_against_last_put);
+}

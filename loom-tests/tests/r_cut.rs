@@ -5,7 +5,7 @@
 
 use loom::thread;
 use loom_tests::home::*;
-use loom_tests::{bounded, model, twin};
+use loom_tests::{bounded, model, twin, twin_bounded};
 use memdesc::{Granule, Granules, Order, pin};
 
 /// R12: a mark beside a cut reaches the piece that is kept, wherever it came in.
@@ -93,4 +93,11 @@ fn r10_lock_meets_shrink() {
 #[test]
 fn r10_twin_cut_linked_before_filled() {
     twin("R10, shrink", "cut linked before it is filled", r10_find_against_shrink);
+}
+
+#[test]
+fn cut_twins_relaxed() {
+    twin("R10, shrink", "cut linked relaxed", r10_find_against_shrink);
+    twin_bounded("R10 lock || shrink", 2, "lock relaxed", r10_lock_against_shrink);
+    twin_bounded("R10 lock || shrink", 2, "unlock relaxed", r10_lock_against_shrink);
 }

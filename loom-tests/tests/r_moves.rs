@@ -184,4 +184,6 @@ fn r10_twin_node_reused_at_once() {
 #[test]
 fn r10_twin_rise_not_counted() {
     twin_bounded("R10 rise", 3, "rise not counted", r10_find_against_rise);
+    twin_bounded("R10 rise", 3, "rise counted relaxed", r10_find_against_rise);
+    twin_bounded("R10 rise", 3, "rises are seen relaxed", r10_find_against_rise);
 }

@@ -66,6 +66,7 @@ fn a_reader_beside_an_insert_finds_what_is_there() {
 #[test]
 fn insert_twin_linked_relaxed() {
     twin("ranges: find || insert", "range node linked relaxed", find_against_insert);
+    twin("ranges: find || insert", "range root seen relaxed", find_against_insert);
 }
 
 /// Replace-and-cut: what is left of the old range is found throughout, and an

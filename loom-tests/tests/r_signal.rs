@@ -349,6 +349,7 @@ fn r16_pushes_meet_a_consumer_of_a_full_queue() {
 #[test]
 fn r16_twin_published_relaxed() {
     twin("R16, full", "event published relaxed", r16_pushes_to_a_full_queue);
+    twin("R16, full", "cell claimed relaxed", r16_pushes_to_a_full_queue);
 }
 
 #[test]

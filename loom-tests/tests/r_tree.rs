@@ -219,3 +219,19 @@ fn neighbours_share_the_node_that_one_installs() {
 fn neighbours_twin_plain_install() {
     twin("publish || publish", "link installed by a plain store", neighbours_install_one_node);
 }
+
+#[test]
+fn tree_twins_relaxed() {
+    for seed in ["cleared relaxed", "walk above relaxed"] {
+        twin("R10, arrays", seed, r10_find_against_split_of_arrays);
+    }
+    for seed in ["split linked relaxed", "walk relaxed"] {
+        twin("R10, nodes", seed, r10_find_against_split_of_nodes);
+    }
+    for seed in ["once is seen relaxed", "once is installed relaxed"] {
+        twin("publish || publish", seed, neighbours_install_one_node);
+    }
+    for seed in ["link installed relaxed", "step down relaxed"] {
+        twin("publish || publish", seed, neighbours_install_one_node);
+    }
+}
