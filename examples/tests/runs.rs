@@ -118,6 +118,7 @@ fn the_machine_summary_has_the_keys_it_promises() {
             "lookup_mismatches",
             "lookups",
             "memory_failures",
+            "memory_over_time",
             "reported_bytes",
             "resident_bytes_after_report",
             "resident_bytes_before_report",
@@ -137,10 +138,34 @@ fn the_machine_summary_has_the_keys_it_promises() {
 }
 
 #[test]
+fn the_memory_over_time_is_in_order_and_ends_with_nothing() {
+    let summary = sound(&Options { records: Some(20_000), ..Options::default() });
+    let json = serde_json::to_value(&summary).expect("plain data");
+    let series = json["memory_over_time"].as_array().expect("an array");
+    let of = |key: &str| -> Vec<f64> {
+        series.iter().map(|moment| moment[key].as_f64().expect("a number")).collect()
+    };
+    let (seconds, resident) = (of("seconds"), of("resident_bytes"));
+    let reported = of("reported_bytes");
+    // Thinned, but for those that mark the end of the replay and what follows.
+    assert!((4..=260).contains(&series.len()), "{}", series.len());
+    assert!(seconds.is_sorted() && reported.is_sorted(), "{series:?}");
+    assert!(seconds[0] < summary.seconds && *seconds.last().expect("some") > summary.seconds);
+    let most = resident.iter().fold(0.0, |most: f64, bytes| most.max(*bytes));
+    assert!(most >= summary.resident_bytes_before_report as f64 && most > 16e6, "{most}");
+    assert!(*resident.last().expect("some") < 1e6, "{series:?}");
+    assert_eq!(*reported.last().expect("some"), summary.reported_bytes as f64);
+    let text = summary.to_string();
+    assert!(text.contains("  resident  [") && text.contains("  reported  ["), "{text}");
+}
+
+#[test]
 fn the_map_shows_every_part() {
     let trace = Scratch::with("map", &random(PAGES, 2000, 3));
     let svg = sound(&options(&trace)).details.map.svg();
-    for part in ["low span", "high span", "hot-added", "hole of", "quarantined", "resident"] {
+    for part in
+        ["low span", "high span", "hot-added", "hole of", "quarantined", "resident", "given back"]
+    {
         assert!(svg.contains(part), "{part}");
     }
 }

@@ -470,6 +470,8 @@ impl Story {
 
     fn next(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let (address, at) = self.any_address(bytes);
+        // What was quarantined by a free is shown to look-ups by a slow path.
+        self.world.zone.retry_failures();
         let guard = memdesc::pin();
         let next = self.world.zone.next(address, &guard).map(|(place, _)| place);
         let worded = self.live.iter().filter(|live| !matches!(live, Live::Bare(_)));

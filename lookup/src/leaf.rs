@@ -191,7 +191,7 @@ impl<H: Home> Tree<H> {
         // sees what came before.
         let own = Immediate::is_of(slot.load(Ordering::Relaxed), Order::ZERO);
         if own {
-            slot.store(Word::EMPTY, Ordering::Release);
+            slot.store(Word::EMPTY, memdesc::weakened!("cleared by a leaf relaxed", Release));
             cleared();
         }
         own
@@ -220,7 +220,9 @@ impl<H: Home> Tree<H> {
         let mut link = leaf.sections[section as usize % SECTIONS].to(section, unlinks)?;
         for above in (level + 1..SECTION_LEVEL).rev() {
             // `Acquire` pairs with the install of the link.
-            link = self.follow(link)[place_of(at, above)].load(Ordering::Acquire).link()?;
+            link = self.follow(link)[place_of(at, above)]
+                .load(memdesc::weakened!("way by the section relaxed", Acquire))
+                .link()?;
         }
         if level == 0 && follow == Follow::Yes {
             leaf.here.lead(index_of(at, 1), unlinks, Word::of_link(link.as_ptr()));

@@ -38,8 +38,10 @@ impl<H: Home> Tree<H> {
         fresh.set_place(block);
         let word = fresh.word(kind);
         match slots {
-            [slot] => slot.store(word, Ordering::Release),
-            slots => slots.iter().for_each(|slot| slot.store(word, Ordering::Release)),
+            [slot] => slot.store(word, memdesc::weakened!("published near relaxed", Release)),
+            slots => slots.iter().for_each(|slot| {
+                slot.store(word, memdesc::weakened!("published near relaxed", Release))
+            }),
         }
         // SAFETY: the kind is from the set that `found_word` and the
         // retractions consult.
@@ -63,7 +65,9 @@ impl<H: Home> Tree<H> {
         }
         match slots {
             // `Release`: as in `clear`.
-            [slot] => slot.store(Word::EMPTY, Ordering::Release),
+            [slot] => {
+                slot.store(Word::EMPTY, memdesc::weakened!("retracted near relaxed", Release))
+            }
             slots => clear(slots),
         }
         // SAFETY: as in `retract`: the slots that named it were among these,

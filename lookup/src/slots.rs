@@ -153,7 +153,8 @@ impl<H: Home> Tree<H> {
     /// The link to the node of the section around `at`, if it has one.
     pub(crate) fn link_to(&self, at: Granule) -> Option<Word> {
         let group = self.group_at(at, SECTION_LEVEL)?;
-        let word = group[place_of(at, SECTION_LEVEL)].load(Ordering::Acquire);
+        let word = group[place_of(at, SECTION_LEVEL)]
+            .load(memdesc::weakened!("way to a leaf relaxed", Acquire));
         word.is_link().then_some(word)
     }
 

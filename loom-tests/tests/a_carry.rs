@@ -103,9 +103,10 @@ fn a_write_is_seen_by_who_takes_the_very_granule() {
     model("carry give || exact", 3, carry_to_exact);
 }
 
+/// (None for the exchange of `take_in_word`: a search comes to the word with an order of
+/// its own, and no model misses that of the exchange.)
 #[test]
 fn carry_twins_relaxed() {
-    twin("carry give || take", "taken relaxed", carry_to_take);
     twin("carry give || claim", "claimed relaxed", carry_to_claim);
     twin("carry give || exact", "taken exactly relaxed", carry_to_exact);
     twin("carry give || take of runs", "runs taken relaxed", carry_to_runs);

@@ -101,8 +101,8 @@ fn r7_failure_against_publication() {
 
 #[test]
 fn r7_failure_meets_a_block_in_transit() {
-    bounded("R7 fail || alloc with a word", 2, 79, r7_failure_against_allocation);
-    bounded("R7 fail || alloc with a descriptor", 2, 100, r7_failure_against_publication);
+    bounded("R7 fail || alloc with a word", 2, 990, r7_failure_against_allocation);
+    bounded("R7 fail || alloc with a descriptor", 2, 960, r7_failure_against_publication);
 }
 
 #[test]
@@ -167,8 +167,8 @@ fn r8_failure_against_put_and_reuse() {
 
 #[test]
 fn r8_failure_meets_free_and_reuse() {
-    bounded("R8 fail || free, alloc", 2, 100, r8_failure_against_free_and_reuse);
-    bounded("R8 fail || last put, alloc", 2, 100, r8_failure_against_put_and_reuse);
+    bounded("R8 fail || free, alloc", 2, 1700, r8_failure_against_free_and_reuse);
+    bounded("R8 fail || last put, alloc", 2, 2290, r8_failure_against_put_and_reuse);
 }
 
 #[test]
@@ -238,8 +238,8 @@ fn r9_teardown_against_publish() {
 
 #[test]
 fn r9_clear_meets_the_next_owners_publish() {
-    bounded("R9 clear, free || alloc, publish", 2, 67, r9_clear_against_publish);
-    bounded("R9 teardown, free || alloc, publish", 2, 100, r9_teardown_against_publish);
+    bounded("R9 clear, free || alloc, publish", 2, 60, r9_clear_against_publish);
+    bounded("R9 teardown, free || alloc, publish", 2, 53, r9_teardown_against_publish);
 }
 
 #[test]

@@ -13,8 +13,9 @@
 //! # Cost
 //!
 //! One bracket for a batch. A block costs one RMW to take (more where a larger
-//! one is broken for it), one to clear its word, one or two for its bits, one to
-//! give; what is reported already is passed over 64 report granules at a time.
+//! one is broken for it), one to clear its word, one to give; those of a batch that
+//! follow each other in 64 report granules share two RMWs, or three, for their
+//! bits; what is reported already is passed over 64 report granules at a time.
 
 use crate::Zone;
 use crate::error::Error;
@@ -175,7 +176,8 @@ impl Zone {
     }
 
     /// As [`put_back`](Self::put_back) for many, in one bracket for each 32 of
-    /// them. Blocks of another zone stay isolated; returns how many those were.
+    /// them; neighbours are noted at once. Blocks of another zone stay isolated;
+    /// returns how many those were.
     pub fn put_back_many(&self, blocks: impl IntoIterator<Item = (Isolated, HostSays)>) -> usize {
         let (state, mut foreign) = (self.state(), 0);
         let mut blocks = blocks.into_iter().filter(|(isolated, _)| {
@@ -189,11 +191,7 @@ impl Zone {
             if batch.is_empty() {
                 break;
             }
-            state.with_slot(|slot| {
-                for (isolated, says) in &batch {
-                    state.put_back(slot, isolated.block, *says);
-                }
-            });
+            state.with_slot(|slot| state.put_back_all(slot, &batch));
         }
         drop(blocks);
         foreign
@@ -264,13 +262,28 @@ impl Zone {
 impl State {
     /// Gives an isolated block back. The caller is inside the slot's bracket.
     fn put_back(&self, slot: &Slot, block: Block, says: HostSays) {
+        let given = self.stock.put_back(block, says, |_| self.give_back(slot, block));
+        debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
+    }
+
+    /// As [`put_back`](Self::put_back) for each.
+    fn put_back_all(&self, slot: &Slot, batch: &[(Isolated, HostSays)]) {
+        // While they are ours still: a taker finds the bits.
+        self.stock.note(batch.iter().map(|(isolated, says)| (isolated.block, *says)));
+        for (isolated, _) in batch {
+            let given = self.give_back(slot, isolated.block);
+            debug_assert_eq!(given, Ok(()), "{isolated:?} was isolated");
+        }
+    }
+
+    /// Gives an isolated block back that was noted already.
+    fn give_back(&self, slot: &Slot, block: Block) -> Result<(), Error> {
         // Absent only where memory for the node was out.
         let _word = self.tree.clear_immediate(block);
-        let given = self.stock.put_back(block, says, |stock| match stock.is_suspect(block) {
+        match self.stock.is_suspect(block) {
             true => self.give(slot, block),
-            false => stock.give_past(slot, block),
-        });
-        debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
+            false => self.stock.give_past(slot, block),
+        }
     }
 }
 
@@ -337,6 +350,14 @@ impl Stock {
         spared
     }
 
+    /// Notes what the host said of isolated blocks, which are the caller's still.
+    fn note(&self, blocks: impl Iterator<Item = (Block, HostSays)> + Clone) {
+        let Some(reported) = self.reported.get() else { return };
+        let told = blocks.clone().filter(|(_, says)| *says != HostSays::Nothing);
+        reported.mark_all(told.map(|(block, says)| (block, says == HostSays::Zeroed)));
+        reported.note_put_back(blocks.map(|(block, _)| block.order().granules()).sum());
+    }
+
     /// Notes what the host said of an isolated block and has `give` give it.
     ///
     /// The caller is inside a bracket.
@@ -347,13 +368,7 @@ impl Stock {
         says: HostSays,
         give: impl FnOnce(&Self) -> R,
     ) -> R {
-        let note = || {
-            let Some(reported) = self.reported.get() else { return };
-            if says != HostSays::Nothing {
-                reported.mark(block, says == HostSays::Zeroed);
-            }
-            reported.note_put_back(block.order().granules());
-        };
+        let note = || self.note(core::iter::once((block, says)));
         if memdesc::seeded!("reported after it was given") {
             let given = give(self);
             note();

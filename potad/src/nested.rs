@@ -224,7 +224,8 @@ impl Nested {
         loop {
             // Acquire pairs with the Release below: what a round that ended gave
             // the parent is there to be found.
-            let ended = self.returns[1].load(Ordering::Acquire);
+            let ended =
+                self.returns[1].load(memdesc::weakened!("end of a return seen relaxed", Acquire));
             match alloc() {
                 Ok(block) => {
                     // Relaxed: a count that only says when to look.
@@ -329,7 +330,8 @@ impl Nested {
             debug_assert!(freed.is_ok(), "{freed:?}");
         }
         // Release pairs with the load in `alloc`.
-        self.returns[1].fetch_add(1, Ordering::Release);
+        self.returns[1]
+            .fetch_add(1, memdesc::weakened!("end of a return counted relaxed", Release));
         count
     }
 }

@@ -171,8 +171,9 @@ impl Poison {
         }
         // Before the record, under its lock: whoever finds the record finds the
         // bit. Release pairs with the Acquire in `is_suspect`.
-        self.poisoned.fetch_or(filter_bit(at), Ordering::Release);
-        self.filter.fetch_or(filter_bit(at), Ordering::Release);
+        self.poisoned.fetch_or(filter_bit(at), memdesc::weakened!("poison noted relaxed", Release));
+        self.filter
+            .fetch_or(filter_bit(at), memdesc::weakened!("suspicion noted relaxed", Release));
         known.set(at, Some(Record { looking: true, ..Record::PENDING }))?;
         Ok(Noted { look: true, first: true, tell: true, units })
     }
@@ -211,13 +212,13 @@ impl Poison {
         if seeded!("given without looking at the poison") {
             return false;
         }
-        passes(self.filter.load(Ordering::Acquire), block)
+        passes(self.filter.load(memdesc::weakened!("suspicion seen relaxed", Acquire)), block)
     }
 
     /// The first granule of the block that is on record.
     pub(crate) fn first_of(&self, block: Block) -> Option<Granule> {
         // Acquire: as in `is_suspect`.
-        if !passes(self.poisoned.load(Ordering::Acquire), block) {
+        if !passes(self.poisoned.load(memdesc::weakened!("poison seen relaxed", Acquire)), block) {
             return None;
         }
         self.first_in(block.granules())
@@ -227,14 +228,17 @@ impl Poison {
     /// orders it before every bracket that follows.
     pub(crate) fn suspect_all(&self) {
         let _known = self.known.lock();
-        self.filter.store(u64::MAX, Ordering::Release);
+        self.filter.store(u64::MAX, memdesc::weakened!("all suspected relaxed", Release));
     }
 
     /// Makes only those blocks suspect that may hold a granule on record.
     pub(crate) fn suspect_poisoned(&self) {
         // Under the lock, so that no insert falls between the two.
         let _known = self.known.lock();
-        self.filter.store(self.poisoned.load(Ordering::Relaxed), Ordering::Release);
+        self.filter.store(
+            self.poisoned.load(Ordering::Relaxed),
+            memdesc::weakened!("suspicion ends relaxed", Release),
+        );
     }
 
     /// The first poisoned granule of a range.

@@ -237,7 +237,14 @@ impl Cell {
         // `Acquire` pairs with the Release of whoever left the state: a reader
         // sees what was written, and a writer comes after the last reader.
         // Failing: somebody else has it.
-        self.state.compare_exchange(state, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.state
+            .compare_exchange(
+                state,
+                TAKEN,
+                memdesc::weakened!("cell claimed relaxed", Acquire),
+                Ordering::Relaxed,
+            )
+            .is_ok()
     }
 
     /// Writes an event, if the cell is empty: whether it was.
@@ -265,7 +272,7 @@ impl Cell {
         let address = self.address.load(Ordering::Relaxed);
         let rest = self.rest.load(Ordering::Relaxed);
         // Pairs with a push's claim: it writes after we have read.
-        self.state.store(EMPTY, Ordering::Release);
+        self.state.store(EMPTY, memdesc::weakened!("cell emptied relaxed", Release));
         // Lossless: the low eight bits.
         Some(FailureEvent { address, lsb: (rest & 0xff) as u32, kind: kind_of(rest >> 8) })
     }

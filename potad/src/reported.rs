@@ -243,24 +243,41 @@ impl Reported {
         }
     }
 
-    /// The host was told about the block, which the caller still owns. Out of
-    /// memory, nothing is noted: it will be reported again.
-    pub(crate) fn mark(&self, block: Block, zeroed: bool) {
+    /// The host was told about the blocks, which the caller still owns, and said
+    /// of some that they read as zeros. Those of one word that follow each other
+    /// cost as much as one. Out of memory, nothing is noted: they will be
+    /// reported again.
+    pub(crate) fn mark_all(&self, blocks: impl Iterator<Item = (Block, bool)>) {
         let mut marked = 0;
-        for (word, mask) in self.pieces(block) {
-            if self.bits.install(2 * word).is_err() {
-                break;
+        // The word that is gathered, its bits, and whether they are zeroed.
+        let mut open: Option<(u64, u64, bool)> = None;
+        for (block, zeroed) in blocks {
+            for (word, mask) in self.pieces(block) {
+                match &mut open {
+                    Some((at, bits, zero)) if (*at, *zero) == (word, zeroed) => *bits |= mask,
+                    _ => {
+                        let before = open.replace((word, mask, zeroed));
+                        marked += before.map_or(0, |bits| self.mark_in(bits));
+                    }
+                }
             }
-            let Some((_, reported)) = self.pair(word) else { break };
-            // Relaxed: the give that follows releases them, and a taker acquires
-            // that before it looks. Nobody else changes the bits of a block that
-            // is ours.
-            let before = reported.fetch_or(mask, Ordering::Relaxed);
-            marked += u64::from((mask & !before).count_ones());
-            self.mark_young(word, mask & !before);
-            self.mark_zeroed(word, mask, zeroed);
         }
+        marked += open.map_or(0, |bits| self.mark_in(bits));
         self.now.fetch_add(marked, Ordering::Relaxed);
+    }
+
+    /// Marks the bits of a word; returns how many were not marked before.
+    fn mark_in(&self, (word, mask, zeroed): (u64, u64, bool)) -> u64 {
+        if self.bits.install(2 * word).is_err() {
+            return 0;
+        }
+        let Some((_, reported)) = self.pair(word) else { return 0 };
+        // Relaxed: the gives that follow release them, and a taker acquires that
+        // before it looks. Nobody else changes the bits of a block that is ours.
+        let before = reported.fetch_or(mask, Ordering::Relaxed);
+        self.mark_young(word, mask & !before);
+        self.mark_zeroed(word, mask, zeroed);
+        (mask & !before).count_ones().into()
     }
 
     /// Out of memory, it will not pass for reported too early.
@@ -425,6 +442,12 @@ mod tests {
         Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
     }
 
+    impl Reported {
+        fn mark(&self, block: Block, zeroed: bool) {
+            self.mark_all(core::iter::once((block, zeroed)));
+        }
+    }
+
     fn wanted(seen_before: bool, patient: bool) -> Wanted {
         Wanted { min_order: Order::ZERO, max_order: Order::MAX, seen_before, patient, spare: 0 }
     }
@@ -492,6 +515,25 @@ mod tests {
         assert!(reported.is_zeroed(block(0, 9)) && !reported.is_zeroed(block(512, 9)));
         reported.forget(block(7, 0));
         assert!(!reported.is_zeroed(block(0, 9)));
+    }
+
+    #[test]
+    fn many_marked_at_once_are_marked_as_one_by_one() {
+        let blocks = [(0, 9, true), (512, 9, true), (2048, 9, false), (4096, 9, true)];
+        let far = [(1 << 15, 9, true), (1 << 17, 17, false), (1 << 10, 9, false)];
+        let all =
+            || blocks.into_iter().chain(far).map(|(at, order, zero)| (block(at, order), zero));
+        let (one, many) = [(); 2].map(|()| Reported::new(Order::new(9).unwrap())).into();
+        all().for_each(|(block, zeroed)| one.mark(block, zeroed));
+        many.mark_all(all());
+        for word in 0..8 {
+            let bits = |of: &Reported| {
+                (of.reported(word), of.zeroed(word), of.history.load(2 * word), of.hasty(word))
+            };
+            assert_eq!(bits(&one), bits(&many), "word {word}");
+        }
+        assert_eq!((one.reported_now(), many.reported_now()), (6 + 256, 6 + 256));
+        assert_eq!(many.history.load(0), many.reported(0), "all of them are young");
     }
 
     #[test]

@@ -281,3 +281,117 @@ fn a_shadow_of_every_report_granule_agrees_with_the_bits() {
     }
     assert!(known_zero > 0, "somebody was spared the zeroing");
 }
+
+/// What is known of a report granule, beside the zone: whether it is reported,
+/// whether that was in the running pass, and whether the last report of it was
+/// too early.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct History {
+    reported: bool,
+    young: bool,
+    hasty: bool,
+}
+
+/// The same for what the allocator remembers of reports: batches, allocations,
+/// frees and new passes at random. After each step the counts are those of the
+/// table, and a patient pass meets what it says, and nothing else.
+#[test]
+fn a_shadow_of_the_reports_agrees_with_what_was_too_early() {
+    const GRANULES: u64 = 1 << 12;
+    let blocks = |report: u32| (0..GRANULES >> report).map(move |index| Granule(index << report));
+    for report in [0u32, 3, 6, 9] {
+        let ram = ram(GRANULES);
+        ram.attach_reporter(order(report)).unwrap();
+        let mut shadow = vec![History::default(); (GRANULES >> report) as usize];
+        let mut live: Vec<potad::BareBlock> = Vec::new();
+        let (mut refaulted, mut premature, mut hasty_met) = (0, 0, 0);
+        let mut seed = u64::from(report) + 7;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let pieces = |block: potad::memdesc::Block| {
+            (block.base().0 >> report) as usize..=(block.last().0 >> report) as usize
+        };
+        let mut cursor = Granule(0);
+        for step in 0..1_000 {
+            match random(8) {
+                0 | 1 => {
+                    let asked = order([0, 1, 3, 4, 6, 7, 9][random(7) as usize]);
+                    if let Ok((block, _)) = ram.alloc_bare_telling(asked) {
+                        for known in &mut shadow[pieces(block.block())] {
+                            if known.reported {
+                                refaulted += 1;
+                                premature += u64::from(known.young);
+                                *known = History { hasty: known.young, ..History::default() };
+                            }
+                        }
+                        live.push(block);
+                    }
+                }
+                2..=4 if !live.is_empty() => {
+                    let at = random(live.len() as u64) as usize;
+                    ram.free_bare(live.swap_remove(at)).unwrap();
+                    ram.free_blocks();
+                }
+                5 => {
+                    ram.age_reports();
+                    shadow.iter_mut().for_each(|known| known.young = false);
+                }
+                _ => {
+                    let patient = random(2) == 0;
+                    let wanted = Wanted { patient, ..any(report, report + random(4) as u32) };
+                    let mut batch = Vec::new();
+                    let most = 1 + random(40) as usize;
+                    ram.isolate_many(&mut cursor, &wanted, most, u64::MAX, &mut |isolated| {
+                        batch.push(isolated);
+                    });
+                    if batch.is_empty() {
+                        cursor = Granule(0);
+                    }
+                    let says = [HostSays::Nothing, HostSays::Reported, HostSays::Zeroed];
+                    let mut told = Vec::new();
+                    for isolated in batch {
+                        let says = says[random(3) as usize];
+                        for known in &mut shadow[pieces(isolated.block())] {
+                            assert!(!known.reported, "step {step}: twice");
+                            assert!(!patient || !known.hasty, "step {step}: hasty");
+                            if says != HostSays::Nothing {
+                                (known.reported, known.young) = (true, true);
+                            }
+                        }
+                        told.push((isolated, says));
+                    }
+                    assert_eq!(ram.put_back_many(told), 0);
+                }
+            }
+            assert_eq!(ram.refaulted_granules(), refaulted << report, "step {step}");
+            assert_eq!(ram.premature_granules(), premature << report, "step {step}");
+            if step % 50 == 0 {
+                let mut met = HashSet::new();
+                let (mut at, wanted) =
+                    (Granule(0), Wanted { patient: true, ..any(report, report) });
+                while at != Granule(u64::MAX) {
+                    if let Some(isolated) = ram.isolate(&mut at, &wanted) {
+                        met.insert(isolated.block().base());
+                        ram.put_back(isolated, HostSays::Nothing).unwrap();
+                    }
+                }
+                let mut free = vec![true; shadow.len()];
+                live.iter().for_each(|block| free[pieces(block.block())].fill(false));
+                let expected: HashSet<_> = blocks(report)
+                    .zip(free.iter().zip(&shadow))
+                    .filter(|(_, (free, known))| **free && !known.reported && !known.hasty)
+                    .map(|(base, _)| base)
+                    .collect();
+                hasty_met += shadow.iter().zip(&free).filter(|(s, free)| s.hasty && **free).count();
+                assert_eq!(met, expected, "order {report} step {step}");
+            }
+        }
+        // In granules of 2 MiB there are but eight to choose from.
+        assert!(premature > 0 && refaulted >= premature, "order {report}: {refaulted} {premature}");
+        assert!(hasty_met > 0, "order {report}: nothing hasty was ever free");
+        live.into_iter().for_each(|block| ram.free_bare(block).unwrap());
+        assert_eq!(ram.validate(), Ok(GRANULES));
+    }
+}

@@ -85,3 +85,76 @@ fn a_peak_served_from_reported_memory_is_demand() {
     }
     assert_eq!(pass(&mut reporter, 7 * SECOND), GRANULE << 9);
 }
+
+/// Three resources of one potad, each with a reporter, a policy and a report
+/// granule of its own: nobody is told of another's memory, and what one does to
+/// its bits or takes out is nothing to the others.
+#[test]
+fn reporters_of_several_resources_keep_to_their_own() {
+    let potad = Potad::new();
+    let bytes = GRANULES * GRANULE;
+    let first = |index: u64| index * 2 * bytes;
+    let zones: Vec<Zone> = (0..3)
+        .map(|index| {
+            let resource = Resource::new(format!("ram{index}")).granule(GRANULE);
+            potad.register(resource.span(first(index)..first(index) + bytes)).unwrap()
+        })
+        .collect();
+    let mut reporters: Vec<_> = zones
+        .iter()
+        .zip([0, 4, 9])
+        .map(|(zone, report)| {
+            let source = ZoneSource::attach(zone.clone(), Order::new(report).unwrap()).unwrap();
+            let rules = [Rule { min_bytes: GRANULE << report, every: 1 }];
+            Reporter::new(source, Recording::new(), policy().rules(&rules)).unwrap()
+        })
+        .collect();
+    // A second one of the same resource is refused, and changes nothing.
+    assert!(ZoneSource::attach(zones[1].clone(), Order::new(4).unwrap()).is_err());
+
+    // Only the second reports: the others' memory stays as it is.
+    assert_eq!(pass(&mut reporters[1], 0), bytes);
+    let known = |zones: &[Zone]| zones.iter().map(Zone::reported_granules).collect::<Vec<_>>();
+    assert_eq!(known(&zones), [0, GRANULES, 0]);
+
+    // One page is used in each; then all report, each in its own granules.
+    let used: Vec<BareBlock> =
+        zones.iter().map(|zone| zone.alloc_bare_telling(Order::ZERO).unwrap().0).collect();
+    let told: Vec<u64> = reporters.iter_mut().map(|reporter| pass(reporter, SECOND)).collect();
+    assert_eq!(told, [bytes - GRANULE, 0, bytes - (GRANULE << 9)]);
+    assert_eq!(known(&zones), [GRANULES - 1, GRANULES - 16, GRANULES - 512]);
+    let refaulted: Vec<u64> = zones.iter().map(Zone::refaulted_granules).collect();
+    assert_eq!(refaulted, [0, 16, 0]);
+
+    // What one holds is out of its own resource alone; and no other takes it back.
+    let mut cursor = potad::memdesc::Granule(0);
+    let any = Order::new(0).unwrap();
+    let wanted = potad::Wanted {
+        min_order: any,
+        max_order: any,
+        seen_before: false,
+        patient: false,
+        spare: 0,
+    };
+    for (zone, block) in zones.iter().zip(used) {
+        zone.free_bare(block).unwrap();
+        zone.free_blocks();
+    }
+    let isolated = zones[0].isolate(&mut cursor, &wanted).expect("the page");
+    let free: Vec<u64> = zones.iter().map(|zone| zone.stats().free).collect();
+    assert_eq!(free, [GRANULES - 1, GRANULES, GRANULES]);
+    let refused = zones[2].put_back(isolated, potad::HostSays::Reported).unwrap_err();
+    zones[0].put_back(refused.given, potad::HostSays::Nothing).unwrap();
+
+    // Each driver heard of its own addresses, every byte as often as it was told.
+    for (index, reporter) in (0..).zip(&reporters) {
+        let ranges: Vec<_> = reporter.driver().calls().iter().flatten().collect();
+        let (low, high) = (first(index), first(index) + bytes - 1);
+        assert!(ranges.iter().all(|range| range.at.first() >= low && range.at.last() <= high));
+        let heard: u64 = ranges.iter().map(|range| range.at.bytes()).sum();
+        assert_eq!(heard, reporter.stats().reported_bytes());
+    }
+    for zone in &zones {
+        assert_eq!(zone.validate(), Ok(GRANULES));
+    }
+}

@@ -5,7 +5,7 @@
 //! be; 2 if a trace or the command line is no good.
 
 use clap::Parser;
-use potad_benches::frontier::{LENGTH, Panel, chart, measure, over_time};
+use potad_benches::frontier::{LENGTH, Panel, Part, Variant, chart, measure, over_time};
 use potad_benches::trace::Trace;
 use std::error::Error;
 use std::path::PathBuf;
@@ -28,6 +28,12 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = LENGTH,
         value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     length: u64,
+    /// Where the presets' jitter begins
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Half of the records only: 1 or 2
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    half: Option<u8>,
     /// Says no if `balanced` lies more than this many percent points under the
     /// line of fixed ages, or returns less than 80 % of what the oracle does
     #[arg(long, value_name = "POINTS")]
@@ -47,13 +53,19 @@ fn main() -> ExitCode {
 
 /// Whether all is as asked.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+    let part = match arguments.half {
+        None => Part::Whole,
+        Some(1) => Part::First,
+        Some(_) => Part::Second,
+    };
+    let variant = Variant { length: arguments.length, seed: arguments.seed, part };
     let mut panels = Vec::new();
     for path in &arguments.traces {
         let trace = Trace::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.trim_end_matches(".pot.zst").to_owned();
-        let panel = measure(name, &trace, arguments.length)
-            .map_err(|why| format!("{}: {why}", path.display()))?;
+        let panel =
+            measure(name, &trace, variant).map_err(|why| format!("{}: {why}", path.display()))?;
         print(&panel);
         panels.push(panel);
     }

@@ -35,4 +35,4 @@ mod run;
 mod tests;
 
 pub use chart::{chart, over_time};
-pub use run::{Figure, FrontierError, LENGTH, Panel, measure};
+pub use run::{Figure, FrontierError, LENGTH, Panel, Part, Variant, measure};

@@ -24,6 +24,47 @@ const AGES: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
 /// What the oracle thinks worth it: the shortest age of `balanced`.
 const WORTH: u64 = 2 * SECOND;
 
+/// How a trace is replayed: whoever was tuned on one variant had better be tried
+/// on others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// The seconds that it stands for.
+    pub length: u64,
+    /// Where the jitter of the presets begins.
+    pub seed: u64,
+    /// Which records have time pass.
+    pub part: Part,
+}
+
+/// Part of a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first half of the records.
+    First,
+    /// The second half; the first is replayed in no time.
+    Second,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self { length: LENGTH, seed: 0, part: Part::Whole }
+    }
+}
+
+impl Part {
+    /// The records before time passes, and those before the end.
+    fn bounds(self, records: usize) -> (usize, usize) {
+        match self {
+            Self::Whole => (0, records),
+            Self::First => (0, records / 2),
+            Self::Second => (records / 2, records),
+        }
+    }
+}
+
 /// Why a trace has no frontier.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -135,13 +176,12 @@ fn scaled_policy(policy: Policy, trace: u64, length: u64) -> Policy {
     Policy { interval: scale(policy.interval), poll: scale(policy.poll), ..policy }
 }
 
-/// Replays a trace under fixed ages and presets, as if it were `length` seconds
-/// long: [`LENGTH`], but to see whether a policy suits that length alone.
-pub fn measure(name: String, trace: &Trace, length: u64) -> Result<Panel, FrontierError> {
+/// Replays a trace under fixed ages and presets.
+pub fn measure(name: String, trace: &Trace, variant: Variant) -> Result<Panel, FrontierError> {
     if trace.unit() < PAGE {
         return Err(FrontierError::NoPages { kind: trace.kind().name(), unit: trace.unit() });
     }
-    let one = |name: String, policy: Policy| Run::new(trace, policy, length)?.run(name);
+    let one = |name: String, policy: Policy| Run::new(trace, policy, variant)?.run(name);
     let fixed = |seconds: u64| {
         let rules = [Rule { min_bytes: GRANULE, every: 1 }];
         let policy = Policy::eager().age(Age::Seen).rules(&rules).interval(seconds * SECOND);
@@ -158,7 +198,10 @@ pub fn measure(name: String, trace: &Trace, length: u64) -> Result<Panel, Fronti
         fixed: AGES.into_iter().map(fixed).collect::<Result<_, _>>()?,
         presets: presets
             .into_iter()
-            .map(|(name, policy)| one(name.to_owned(), policy))
+            .map(|(name, policy)| {
+                let percent = policy.jitter_percent;
+                one(name.to_owned(), policy.jitter(percent, variant.seed))
+            })
             .collect::<Result<_, _>>()?,
     })
 }
@@ -177,12 +220,14 @@ struct Run<'a> {
     events: Vec<Event>,
     failed: u64,
     next: Next,
-    length: u64,
+    variant: Variant,
+    /// Nanoseconds that the records take.
+    duration: u64,
     samples: Vec<Sample>,
 }
 
 impl<'a> Run<'a> {
-    fn new(trace: &'a Trace, policy: Policy, length: u64) -> Result<Self, FrontierError> {
+    fn new(trace: &'a Trace, policy: Policy, variant: Variant) -> Result<Self, FrontierError> {
         let (unit, peak) = (trace.unit(), trace.facts().peak_units);
         let arena = (peak + peak / 4 + Hand::HIDDEN_GRANULES).next_multiple_of((2 << 20) / unit);
         let resource = Resource::new("trace").granule(unit).span(0..arena * unit);
@@ -191,7 +236,9 @@ impl<'a> Run<'a> {
         let source = ZoneSource::attach_absent(zone.clone(), granule)?;
         let pages = Rc::new(RefCell::new(Pages::new(arena)));
         let ledger = Ledger { pages: Rc::clone(&pages), page_bytes: unit };
-        let policy = scaled_policy(policy, trace.duration_ns().max(1), length);
+        let (from, to) = variant.part.bounds(trace.records().len());
+        let duration = trace.records()[from..to].iter().map(|record| u64::from(record.dt_ns)).sum();
+        let policy = scaled_policy(policy, u64::max(duration, 1), variant.length);
         let mut reporter = Reporter::new(source, ledger, policy)?;
         let next = reporter.step(0);
         Ok(Self {
@@ -206,22 +253,24 @@ impl<'a> Run<'a> {
             events: Vec::with_capacity(trace.records().len()),
             failed: 0,
             next,
-            length,
+            variant,
+            duration,
             samples: Vec::with_capacity(SAMPLES as usize),
         })
     }
 
     fn run(mut self, name: String) -> Result<Figure, FrontierError> {
         let mut now = 0;
-        for (index, record) in self.trace.records().iter().enumerate() {
-            now += u64::from(record.dt_ns);
+        let (from, to) = self.variant.part.bounds(self.trace.records().len());
+        for (index, record) in self.trace.records()[..to].iter().enumerate() {
+            now += if index < from { 0 } else { u64::from(record.dt_ns) };
             self.step_until(now);
             self.replay(index, now)?;
         }
         let end = 2 * now;
         self.step_until(end);
         let counts = self.pages.borrow().at_end(end);
-        let worth = scaled(WORTH, now, self.length);
+        let worth = scaled(WORTH, now, self.variant.length);
         let best = oracle(&self.events, self.arena, self.granule.get(), worth, end);
         for block in self.live.drain(..).flatten() {
             let _freed = self.hand.free_bare(block);
@@ -260,7 +309,7 @@ impl<'a> Run<'a> {
 
     /// Notes what there is at every sample up to `time`.
     fn sample_until(&mut self, time: u64) {
-        let end = u128::from(self.trace.duration_ns()) * 2;
+        let end = u128::from(self.duration) * 2;
         while (self.samples.len() as u64) < SAMPLES
             && end * (self.samples.len() as u128 + 1) <= u128::from(time) * u128::from(SAMPLES)
         {

@@ -3,11 +3,12 @@
 //! Each part of the resource is cut into cells of equal size. A cell shows what
 //! most of its granules are, but for a failed one, which always shows.
 
+use super::history::History;
 use super::kinds::Sort;
 use super::world::World;
 use potad::memdesc::Block;
 use svg::Document;
-use svg::node::element::{Group, Polyline, Rectangle, Text, Title};
+use svg::node::element::{Group, Rectangle, Text, Title};
 
 /// Cells of the whole map, about, and in one row.
 const CELLS: u64 = 8192;
@@ -45,14 +46,15 @@ struct Part {
     cells: Vec<usize>,
 }
 
-/// The map of a resource at one moment, and its resident bytes over time.
+/// The map of a resource at one moment, and its memory over time.
 #[derive(Clone, Debug)]
 pub struct Map {
     parts: Vec<Part>,
     cell_bytes: u64,
     hole: u64,
-    /// Milliseconds and bytes.
-    resident: Vec<(u64, u64)>,
+    history: History,
+    /// Seconds of it until the guests were through.
+    replayed: f64,
     title: String,
 }
 
@@ -88,12 +90,18 @@ impl Map {
         }
         let [low, high, _] = host.ram.parts();
         let hole = high.first - (low.first + low.bytes);
-        Self { parts, cell_bytes, hole, resident: Vec::new(), title: title.to_owned() }
+        let history = History::default();
+        Self { parts, cell_bytes, hole, history, replayed: 0.0, title: title.to_owned() }
     }
 
-    /// Adds the resident bytes over time.
-    pub(super) fn set_resident(&mut self, resident: Vec<(u64, u64)>) {
-        self.resident = resident;
+    /// Adds the memory over time, and when the guests were through.
+    pub(super) fn set_history(&mut self, history: History, replayed: f64) {
+        (self.history, self.replayed) = (history, replayed);
+    }
+
+    /// The memory over time.
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     /// The picture.
@@ -115,32 +123,10 @@ impl Map {
             document = document.add(group);
             y = below + 8;
         }
-        let (group, below) = self.draw_resident(y);
+        let width_of_row = (ROW * CELL) as f64;
+        let (group, below) = self.history.draw(LEFT as f64, y as f64, width_of_row, self.replayed);
         document = document.add(group);
         document.set("viewBox", (0, 0, width, below)).set("font-family", "sans-serif").to_string()
-    }
-
-    fn draw_resident(&self, top: usize) -> (Group, usize) {
-        let (height, width) = (90, ROW * CELL);
-        let most = self.resident.iter().map(|&(_, bytes)| bytes).max().unwrap_or(0).max(1);
-        let end = self.resident.last().map_or(1, |&(at, _)| at.max(1));
-        let points = self.resident.iter().map(|&(at, bytes)| {
-            let x = LEFT as f64 + width as f64 * at as f64 / end as f64;
-            let y = (top + 20 + height) as f64 - height as f64 * bytes as f64 / most as f64;
-            format!("{x:.1},{y:.1}")
-        });
-        let points: Vec<String> = points.collect();
-        let line = Polyline::new()
-            .set("points", points.join(" "))
-            .set("fill", "none")
-            .set("stroke", "#4e79a7")
-            .set("stroke-width", 1.5);
-        let label = format!(
-            "resident memory of the memfd over time: at most {} MiB, {end} ms; the last drop is the final report",
-            most >> 20
-        );
-        let group = Group::new().add(text(LEFT, top + 14, &label)).add(line);
-        (group, top + 20 + height + 12)
     }
 }
 
@@ -256,7 +242,8 @@ mod tests {
             parts: vec![part],
             cell_bytes: 1024,
             hole: 4096,
-            resident: vec![(0, 0), (10, 4096)],
+            history: super::super::history::tests::sample(),
+            replayed: 9.0,
             title: "test".to_owned(),
         };
         let svg = map.svg();

@@ -35,6 +35,7 @@
 mod cookie;
 mod error;
 mod guest;
+mod history;
 mod host;
 mod injector;
 mod kinds;
@@ -56,6 +57,7 @@ mod watcher;
 mod world;
 
 pub use error::VmmError;
+pub use history::Moment;
 pub use kinds::{Buffer, Folio, Huge, Mm, Slab, Who};
 pub use map::Map;
 pub use options::Options;

@@ -3,6 +3,7 @@
 use super::cookie::Dice;
 use super::error::VmmError;
 use super::guest::{Counts, Guest};
+use super::history::{History, Recorder};
 use super::host::Host;
 use super::injector::{Injected, inject};
 use super::kinds::Sort;
@@ -23,12 +24,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// From sample to sample of the resident memory.
+/// How often the host looks after everybody.
 const SAMPLE: Duration = Duration::from_millis(5);
 /// Of the records, the share after which memory is plugged.
 const PLUG: u64 = 8;
-/// Samples that are kept; beyond, every other one is dropped.
-const SAMPLES: usize = 4096;
 /// The longest trace that is replayed: record numbers are 32 bits here.
 const MAX_RECORDS: u64 = u32::MAX as u64;
 
@@ -103,7 +102,7 @@ struct Worked {
     looked: Looked,
     injected: Injected,
     records: u64,
-    resident: Resident,
+    memory: Recorder,
     at_end: potad::Stats,
     map: Map,
     interrupted: bool,
@@ -149,9 +148,9 @@ fn work(world: &World, options: &Options, watch: &mut dyn FnMut(Tick)) -> Worked
         let injector =
             scope.spawn(|| inject(world, options.failures, dice(3), || is(&replayed) || is(&over)));
 
-        let mut resident = Resident::new(began);
+        let mut memory = Recorder::new(began);
         while !guests.iter().all(|guest| guest.is_finished()) {
-            tend(world, &mut resident, watch);
+            tend(world, &mut memory, watch);
             thread::sleep(SAMPLE);
         }
         let seconds = began.elapsed().as_secs_f64();
@@ -168,13 +167,13 @@ fn work(world: &World, options: &Options, watch: &mut dyn FnMut(Tick)) -> Worked
         }
         let injected = joined(injector);
         joined(swapper);
-        resident.sample(world);
+        memory.mark(world, world.host.reclaim.bytes());
         let at_end = world.host.zone.stats();
         let map = Map::of(world, &title(world, options));
         counts.add(&Guest::new(world, world.positions.len()).free_all());
         over.store(true, Ordering::Relaxed);
         let looked = joined(watcher);
-        let resident_freed = resident.sample(world);
+        let resident_freed = memory.mark(world, world.host.reclaim.bytes()).resident_bytes;
         drop(pause);
         Worked {
             seconds,
@@ -182,7 +181,7 @@ fn work(world: &World, options: &Options, watch: &mut dyn FnMut(Tick)) -> Worked
             looked,
             injected,
             records,
-            resident,
+            memory,
             at_end,
             map,
             interrupted,
@@ -196,7 +195,7 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// What the host does beside: looks at the clock, plugs memory, measures.
-fn tend(world: &World, resident: &mut Resident, watch: &mut dyn FnMut(Tick)) {
+fn tend(world: &World, memory: &mut Recorder, watch: &mut dyn FnMut(Tick)) {
     if world.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         world.end();
     }
@@ -204,9 +203,9 @@ fn tend(world: &World, resident: &mut Resident, watch: &mut dyn FnMut(Tick)) {
     if done > world.plan.records / PLUG {
         plug(world);
     }
-    let reported = world.host.reclaim.bytes();
     let records = world.plan.records;
-    watch(Tick { done, records, resident: resident.sample(world), reported });
+    let now = memory.look(world);
+    watch(Tick { done, records, resident: now.resident_bytes, reported: now.reported_bytes });
 }
 
 fn plug(world: &World) {
@@ -219,34 +218,6 @@ fn title(world: &World, options: &Options) -> String {
     let name = options.trace.file_name().map(|name| name.to_string_lossy().into_owned());
     let done = world.done();
     format!("ram0 after {done} records of {}", name.unwrap_or_default())
-}
-
-/// Resident bytes over time.
-struct Resident {
-    began: Instant,
-    samples: Vec<(u64, u64)>,
-    peak: u64,
-}
-
-impl Resident {
-    fn new(began: Instant) -> Self {
-        Self { began, samples: Vec::new(), peak: 0 }
-    }
-
-    fn sample(&mut self, world: &World) -> u64 {
-        let bytes = world.host.ram.resident();
-        let at = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.peak = self.peak.max(bytes);
-        if self.samples.len() == SAMPLES {
-            let mut keep = false;
-            self.samples.retain(|_| {
-                keep = !keep;
-                keep
-            });
-        }
-        self.samples.push((at, bytes));
-        bytes
-    }
 }
 
 /// What everything came to once all was given back.
@@ -285,9 +256,11 @@ fn settle(world: &World) -> Settled {
 
 fn summary(world: &World, options: &Options, worked: Worked, settled: Settled) -> Summary {
     let host = &world.host;
-    let Worked { counts, looked, injected, mut map, mut resident, .. } = worked;
-    resident.sample(world);
-    map.set_resident(resident.samples);
+    let Worked { counts, looked, injected, mut map, mut memory, .. } = worked;
+    memory.mark(world, settled.reclaimed.bytes);
+    let History { peak, .. } = memory.history;
+    let over_time = memory.history.moments().to_vec();
+    map.set_history(memory.history, worked.seconds);
     let account = host.ledger.settle(&settled.quarantined);
     let swap = &host.swap;
     let load = |counter: &potad::memdesc::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -313,6 +286,7 @@ fn summary(world: &World, options: &Options, worked: Worked, settled: Settled) -
         reported_bytes: settled.reclaimed.bytes,
         resident_bytes_before_report: worked.resident_freed,
         resident_bytes_after_report: settled.resident,
+        memory_over_time: over_time,
         swap: SwapCounts {
             slots_allocated: load(&swap.allocated),
             slots_freed: load(&swap.freed),
@@ -331,7 +305,7 @@ fn summary(world: &World, options: &Options, worked: Worked, settled: Settled) -
             checked_lookups: looked.checked,
             failed_as: (injected.found_free, injected.found_used, injected.aimed_in_transit),
             reported_blocks: settled.reclaimed.blocks,
-            resident_peak: resident.peak,
+            resident_peak: peak,
             at_end: worked.at_end,
             at_last: settled.at_last,
             map,

@@ -1,5 +1,6 @@
 //! What a run came to.
 
+use super::history::Moment;
 use super::map::Map;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct Summary {
     pub resident_bytes_before_report: u64,
     /// The same after the final report.
     pub resident_bytes_after_report: u64,
+    /// Both over time, in order; the last is after the final report.
+    pub memory_over_time: Vec<Moment>,
     /// The swap file.
     pub swap: SwapCounts,
     /// What people want to know beside.

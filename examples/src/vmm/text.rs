@@ -122,7 +122,8 @@ impl Summary {
             bytes(self.resident_bytes_after_report.into()),
             bytes(self.reported_bytes.into()),
             thousands(details.reported_blocks)
-        )
+        )?;
+        write!(f, "{}", details.map.history())
     }
 }
 
