@@ -175,3 +175,75 @@ impl State {
         Ok(held_granules)
     }
 }
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests {
+    //! Words that somebody else has written over are found, and named.
+
+    use super::*;
+    use crate::{Potad, Resource};
+    use memdesc::OwnerId;
+    use memdesc::sync::atomic::Ordering::Relaxed;
+
+    fn ram(granules: u64) -> Zone {
+        Potad::new().register(Resource::new("ram").granule(4096).span(0..granules * 4096)).unwrap()
+    }
+
+    fn block(base: u64, order: u32) -> Block {
+        Block::containing(Granule(base), Order::new(order).unwrap())
+    }
+
+    /// Flips `bits` of a free word.
+    fn corrupt(zone: &Zone, level: u32, word: u64, bits: u64) {
+        zone.state().stock.forest.word(level, word).unwrap().fetch_xor(bits, Relaxed);
+    }
+
+    #[test]
+    fn a_free_bit_inside_a_free_block_overlaps() {
+        let ram = ram(64 * 4);
+        let taken = ram.alloc_bare(Order::new(5).unwrap()).unwrap();
+        let word = taken.block().base().0 >> 6;
+        assert_eq!(ram.validate(), Ok(64 * 4 - 32));
+        corrupt(&ram, 1, 0, 1 << word);
+        assert!(matches!(ram.validate(), Err(Broken::Overlap { .. })), "{:?}", ram.validate());
+        corrupt(&ram, 1, 0, 1 << word);
+        ram.free_bare(taken).unwrap();
+        assert_eq!(ram.validate(), Ok(64 * 4));
+    }
+
+    #[test]
+    fn a_free_bit_outside_the_spans_is_named() {
+        let ram = ram(64 * 4);
+        corrupt(&ram, 1, 0, 1 << 5);
+        assert_eq!(ram.validate(), Err(Broken::OutsideSpans { block: block(64 * 5, 6) }));
+        corrupt(&ram, 1, 0, 1 << 5);
+        assert_eq!(ram.validate(), Ok(64 * 4));
+    }
+
+    #[test]
+    fn a_free_bit_of_a_block_with_a_word_is_named() {
+        let ram = ram(64 * 4);
+        let raw = ram.alloc_raw(Order::new(5).unwrap(), OwnerId::RESOURCE).unwrap();
+        let at = raw.block();
+        let bit = 1 << (at.base().0 & 63);
+        corrupt(&ram, 0, at.base().0 >> 6, bit);
+        assert_eq!(ram.validate(), Err(Broken::FreeWithWord { block: at }));
+        corrupt(&ram, 0, at.base().0 >> 6, bit);
+        ram.free_raw(raw).unwrap();
+        assert_eq!(ram.validate(), Ok(64 * 4));
+    }
+
+    #[test]
+    fn a_free_bit_that_no_summary_leads_to_is_named() {
+        let ram = ram(64 * 4);
+        let mut hand = ram.hand();
+        let page = hand.alloc_bare(Order::ZERO).unwrap();
+        let at = page.block().base();
+        hand.free_bare(page).unwrap();
+        // The hand has the whole word, so the summary says that it is empty.
+        corrupt(&ram, 0, at.0 >> 6, 1 << (at.0 & 63));
+        assert_eq!(ram.validate(), Err(Broken::Unfindable { block: block(at.0, 0) }));
+        corrupt(&ram, 0, at.0 >> 6, 1 << (at.0 & 63));
+        assert_eq!(ram.validate(), Ok(64 * 4));
+    }
+}
