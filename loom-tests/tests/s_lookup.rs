@@ -204,11 +204,6 @@ fn lookup_twin_read_without_a_pin() {
 }
 
 #[test]
-fn lookup_twin_recheck_left_out() {
-    twin("lookup_twin_recheck_left_out", "re-check left out", lookup);
-}
-
-#[test]
 fn lookup_twin_freed_without_a_grace_period() {
     let name = "lookup_twin_freed_without_a_grace_period";
     twin(name, "freed without a grace period", lookup);
