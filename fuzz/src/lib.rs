@@ -9,6 +9,7 @@
 pub mod allocator;
 pub mod busy;
 mod bytes;
+mod heap;
 mod memory;
 pub mod ranges;
 mod tally;
@@ -16,6 +17,7 @@ pub mod trace;
 pub mod world;
 
 pub use bytes::Bytes;
+pub use heap::Heap;
 pub use memory::Memory;
 pub use tally::Tally;
 

@@ -38,7 +38,7 @@ fn main() {
         let order = [9, 13][rounds % 2];
         let (workers, seed) = (options.workers, options.seed.wrapping_add(rounds as u64));
         let time = Duration::from_secs(options.seconds.div_ceil(6).max(1));
-        run(Size { workers, order, words: 8, time, seed }, &counts);
+        run(Size { workers, order, words: 8, time, seed }, &counts, || ());
         rounds += 1;
     }
     println!("{rounds} rounds: {counts}");
