@@ -142,7 +142,7 @@ impl Story {
             .rules(&rules)
             .age(if bytes.once_in(2) { Age::Seen } else { Age::Any })
             .batch(1 + bytes.below(40))
-            .max_piece(order.granules() * unit << (bytes.byte() % 6))
+            .max_piece((order.granules() * unit) << (bytes.byte() % 6))
             .interval(1 + u64::from(bytes.byte()))
             .backoff(1 + u64::from(bytes.byte()), 1000)
             .demand_passes(u32::from(bytes.byte()) % 3);
