@@ -13,6 +13,7 @@ mod heap;
 mod memory;
 pub mod ranges;
 mod tally;
+#[cfg(feature = "trace")]
 pub mod trace;
 pub mod world;
 
