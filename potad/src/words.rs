@@ -318,6 +318,14 @@ impl Words {
     /// The word and those that follow it in memory, as far as its chunk goes.
     #[inline]
     pub(crate) fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
+        if index >= 1 << Chunk::REACH && index < 1 << T1::REACH {
+            return self.root1.get()?.ahead(index);
+        }
+        self.ahead_far(index)
+    }
+
+    #[inline(never)]
+    fn ahead_far(&self, index: u64) -> Option<&[AtomicU64]> {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.ahead(index)), None)
     }
 
