@@ -15,6 +15,7 @@ pub mod ranges;
 pub mod reporting;
 pub mod requests;
 mod tally;
+#[cfg(feature = "trace")]
 pub mod trace;
 pub mod world;
 

@@ -179,8 +179,9 @@ impl Forest {
             if word.load(Ordering::Relaxed) & bit != 0 {
                 return;
             }
-            // Release, so that a search which finds the bit finds the word.
-            if word.fetch_or(bit, memdesc::weakened!("summary set relaxed", Release)) != 0 {
+            // Release, so that a search which finds the bit finds the word. (No
+            // model misses it: the barrier above orders more.)
+            if word.fetch_or(bit, Ordering::Release) != 0 {
                 return;
             }
         }
