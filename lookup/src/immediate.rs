@@ -18,6 +18,7 @@ use crate::LookupError;
 use crate::publish::{are_of, clear};
 use crate::slots::place_of;
 use crate::tree::Tree;
+use core::ptr;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::barrier;
 use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Word, pin, seeded};
@@ -94,10 +95,12 @@ impl<H: Home> Tree<H> {
             let hit = self.hit(at)?;
             let immediate = Immediate::unpack(hit.word)?;
             let block = Block::containing(at, immediate.order);
-            if block.order().level() != hit.level {
+            let level = block.order().level();
+            // A stray word, in a node of another level: its head is not there.
+            if !self.group_at(at, level).is_some_and(|group| ptr::eq(group, hit.group)) {
                 return None;
             }
-            let head = &hit.group[place_of(block.base(), hit.level)];
+            let head = &hit.group[place_of(block.base(), level)];
             // Relaxed: a guess for the exchange.
             let seen = head.load(Ordering::Relaxed);
             if seen.is_empty() {

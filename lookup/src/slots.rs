@@ -19,11 +19,11 @@ use memdesc::{
     AtomicWord, Block, Granule, Home, MAX_GRANULES, ORDERS_PER_LEVEL, Order, Word, pin, seeded,
 };
 
-/// Where a walk ended.
+/// Where a walk ended. Two words and no more, so that it stays in registers: the
+/// level is an immediate word's own, and nobody else asks for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Hit<'a> {
     pub(crate) group: &'a Group,
-    pub(crate) level: u32,
     /// Neither empty nor a link.
     pub(crate) word: Word,
 }
@@ -101,7 +101,7 @@ impl<H: Home> Tree<H> {
                 }
                 Some(_) => return None,
                 None if word.is_empty() => return self.hit_again(at, rises),
-                None => return Some(Hit { group, level, word }),
+                None => return Some(Hit { group, word }),
             }
         }
     }
@@ -126,7 +126,7 @@ impl<H: Home> Tree<H> {
             // seen below.
             let word =
                 group[place_of(at, level)].load(memdesc::weakened!("walk above relaxed", Acquire));
-            (!word.is_empty()).then_some(Hit { group, level, word })
+            (!word.is_empty()).then_some(Hit { group, word })
         })
     }
 
@@ -136,7 +136,7 @@ impl<H: Home> Tree<H> {
     }
 
     /// The group of a level around `at`, if its node is there.
-    fn group_at(&self, at: Granule, level: u32) -> Option<&Group> {
+    pub(crate) fn group_at(&self, at: Granule, level: u32) -> Option<&Group> {
         if level >= SECTION_LEVEL {
             return self.array(level).group(index_of(at, level));
         }
