@@ -52,9 +52,9 @@ impl<H: Home> Tree<H> {
     /// ```
     pub fn publish_immediate(&self, block: Block, immediate: Immediate) -> Result<(), LookupError> {
         check_order(block, immediate)?;
-        let slots = self.vacant_slots(block)?;
+        let vacant = self.vacant_slots(block)?;
         self.announce(block.order().level());
-        self.store(slots, immediate.pack(), block.order().level());
+        self.fill(&vacant, immediate.pack(), block.order().level());
         Ok(())
     }
 
