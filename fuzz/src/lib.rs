@@ -12,6 +12,8 @@ mod bytes;
 mod heap;
 mod memory;
 pub mod ranges;
+pub mod reporting;
+pub mod requests;
 mod tally;
 #[cfg(feature = "trace")]
 pub mod trace;

@@ -18,6 +18,7 @@ use crate::LookupError;
 use crate::publish::{are_of, clear};
 use crate::slots::place_of;
 use crate::tree::Tree;
+use core::ptr;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::barrier;
 use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Word, pin, seeded};
@@ -51,9 +52,9 @@ impl<H: Home> Tree<H> {
     /// ```
     pub fn publish_immediate(&self, block: Block, immediate: Immediate) -> Result<(), LookupError> {
         check_order(block, immediate)?;
-        let slots = self.vacant_slots(block)?;
+        let vacant = self.vacant_slots(block)?;
         self.announce(block.order().level());
-        self.store(slots, immediate.pack(), block.order().level());
+        self.fill(&vacant, immediate.pack(), block.order().level());
         Ok(())
     }
 
@@ -94,10 +95,12 @@ impl<H: Home> Tree<H> {
             let hit = self.hit(at)?;
             let immediate = Immediate::unpack(hit.word)?;
             let block = Block::containing(at, immediate.order);
-            if block.order().level() != hit.level {
+            let level = block.order().level();
+            // A stray word, in a node of another level: its head is not there.
+            if !self.group_at(at, level).is_some_and(|group| ptr::eq(group, hit.group)) {
                 return None;
             }
-            let head = &hit.group[place_of(block.base(), hit.level)];
+            let head = &hit.group[place_of(block.base(), level)];
             // Relaxed: a guess for the exchange.
             let seen = head.load(Ordering::Relaxed);
             if seen.is_empty() {

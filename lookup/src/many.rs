@@ -79,7 +79,7 @@ impl<H: Home> Tree<H> {
                     }
                     Some(_) => {}
                     None if word.is_empty() => {}
-                    None => hits[lane] = Some(Hit { group, level, word }),
+                    None => hits[lane] = Some(Hit { group, word }),
                 }
             }
         }

@@ -43,13 +43,13 @@ impl<H: Home> Tree<H> {
     ) -> Result<Ref<H, T>, PublishError<H, T>> {
         let prepared =
             self.known_kind(block, &fresh).and_then(|kind| Ok((kind, self.vacant_slots(block)?)));
-        let (kind, slots) = match prepared {
+        let (kind, vacant) = match prepared {
             Ok(prepared) => prepared,
             Err(why) => return Err(PublishError { why, fresh }),
         };
         fresh.set_place(block);
         self.announce(block.order().level());
-        self.store(slots, fresh.word(kind), block.order().level());
+        self.fill(&vacant, fresh.word(kind), block.order().level());
         // SAFETY: `known_kind` took the kind from the set that `found_word`
         // and `retract` consult.
         Ok(unsafe { fresh.into_ref(kind) })

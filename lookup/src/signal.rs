@@ -51,7 +51,7 @@ impl<H: Home> Tree<H> {
         for _ in 0..TURNS {
             let hit = self.hit(at)?;
             let Some(kind) = hit.word.descriptor_kind() else {
-                let word = head_word(hit.group, hit.word, at, hit.level);
+                let word = head_word(hit.group, hit.word, at);
                 return Some(Snapshot::of_immediate(Immediate::unpack(word)?, at));
             };
             let info = self.kinds()?.info(kind)?;

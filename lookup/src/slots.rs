@@ -19,11 +19,11 @@ use memdesc::{
     AtomicWord, Block, Granule, Home, MAX_GRANULES, ORDERS_PER_LEVEL, Order, Word, pin, seeded,
 };
 
-/// Where a walk ended.
+/// Where a walk ended. Two words and no more, so that it stays in registers: the
+/// level is an immediate word's own, and nobody else asks for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Hit<'a> {
     pub(crate) group: &'a Group,
-    pub(crate) level: u32,
     /// Neither empty nor a link.
     pub(crate) word: Word,
 }
@@ -62,8 +62,18 @@ pub(crate) fn covering(group: &Group, block: Block) -> &[AtomicWord] {
 #[inline]
 fn all_empty(slots: &[AtomicWord]) -> bool {
     // Relaxed: that they are empty their owner knows from the last owner; what
-    // else is there is looked at anew.
-    slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty())
+    // else is there is looked at anew. Eight at a time, without a branch each.
+    let any = |eight: &[AtomicWord]| {
+        eight.iter().fold(false, |any, slot| any | !slot.load(Ordering::Relaxed).is_empty())
+    };
+    !slots.chunks(8).any(any)
+}
+
+/// Slots that are ready for a block's word.
+pub(crate) struct Vacant<'a> {
+    slots: &'a [AtomicWord],
+    /// Some link to empty nodes.
+    links: bool,
 }
 
 impl<H: Home> Tree<H> {
@@ -101,7 +111,7 @@ impl<H: Home> Tree<H> {
                 }
                 Some(_) => return None,
                 None if word.is_empty() => return self.hit_again(at, rises),
-                None => return Some(Hit { group, level, word }),
+                None => return Some(Hit { group, word }),
             }
         }
     }
@@ -126,7 +136,7 @@ impl<H: Home> Tree<H> {
             // seen below.
             let word =
                 group[place_of(at, level)].load(memdesc::weakened!("walk above relaxed", Acquire));
-            (!word.is_empty()).then_some(Hit { group, level, word })
+            (!word.is_empty()).then_some(Hit { group, word })
         })
     }
 
@@ -136,7 +146,7 @@ impl<H: Home> Tree<H> {
     }
 
     /// The group of a level around `at`, if its node is there.
-    fn group_at(&self, at: Granule, level: u32) -> Option<&Group> {
+    pub(crate) fn group_at(&self, at: Granule, level: u32) -> Option<&Group> {
         if level >= SECTION_LEVEL {
             return self.array(level).group(index_of(at, level));
         }
@@ -161,22 +171,27 @@ impl<H: Home> Tree<H> {
     /// The covering slots of a block that is to be published: installs the
     /// nodes on the way, and refuses if anything is published above, in or
     /// below them. Nodes below that are empty are left for [`store`](Self::store).
-    pub(crate) fn vacant_slots(&self, block: Block) -> Result<&[AtomicWord], LookupError> {
+    pub(crate) fn vacant_slots(&self, block: Block) -> Result<Vacant<'_>, LookupError> {
         let level = block.order().level();
         self.check_above(block)?;
         let group = if level >= SECTION_LEVEL {
             self.array_group(block, level)?
         } else {
-            self.node_group(block, level)?
+            // Nearly always the nodes are there, and need only be followed.
+            match self.group_at(block.base(), level) {
+                Some(group) => group,
+                None => self.node_group(block, level)?,
+            }
         };
         let slots = covering(group, block);
-        if !all_empty(slots) {
+        let links = !all_empty(slots);
+        if links {
             self.check_slots(block, slots)?;
         }
         if level > SECTION_LEVEL {
             self.check_below(block)?;
         }
-        Ok(slots)
+        Ok(Vacant { slots, links })
     }
 
     /// Refuses unless each slot is empty, or links to an empty node.
@@ -264,6 +279,10 @@ impl<H: Home> Tree<H> {
         let level = block.order().level();
         let mut clean = true;
         for lower in SECTION_LEVEL..level {
+            // As `next_slot` does: where no word ever was, none is in the way.
+            if lower > SECTION_LEVEL && self.upper_levels() >> lower & 1 == 0 {
+                continue;
+            }
             let array = self.array(lower);
             let (mut from, last) = (index_of(block.base(), lower), index_of(block.last(), lower));
             while let Some((first, group)) = array.next_group(from, last) {
@@ -333,6 +352,20 @@ impl<H: Home> Tree<H> {
         if level > 0 && slots.iter().any(|slot| slot.load(Ordering::Relaxed).is_link()) {
             return self.store_slow(slots, word, level);
         }
+        self.store_plainly(slots, word);
+    }
+
+    /// The same into slots that were looked at just now, by whoever owns them.
+    #[inline]
+    pub(crate) fn fill(&self, vacant: &Vacant<'_>, word: Word, level: u32) {
+        if vacant.links {
+            return self.store_slow(vacant.slots, word, level);
+        }
+        self.store_plainly(vacant.slots, word);
+    }
+
+    #[inline(always)]
+    fn store_plainly(&self, slots: &[AtomicWord], word: Word) {
         let ordering = match seeded!("relaxed publish") {
             true => Ordering::Relaxed,
             // Pairs with the load in `hit`: whoever sees the word sees the

@@ -75,7 +75,7 @@ fn r5_lock_against_flags_and_counts() {
 
 #[test]
 fn r5_lock_meets_flags_and_counts() {
-    model("R5 lock || flags and counts", 18_000, r5_lock_against_flags_and_counts);
+    model("R5 lock || flags and counts", 3_000, r5_lock_against_flags_and_counts);
 }
 
 #[test]

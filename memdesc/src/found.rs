@@ -180,8 +180,10 @@ impl<'g, H: Home> Peeked<'g, H> {
         if !self.info.is::<T>() || !self.handle.header().try_get() {
             return None;
         }
-        // SAFETY: the type was compared; the unit is the new value's.
-        Some(unsafe { Ref::adopt(self.handle.word()) })
+        // SAFETY: the unit taken just above keeps the cell for the new handle.
+        let handle = unsafe { self.handle.again() };
+        // INVARIANT: the type was compared; the unit is the new value's.
+        Some(Ref::from_handle(handle))
     }
 
     /// The lock, if it is free and the descriptor not dead. It outlives the

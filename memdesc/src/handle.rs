@@ -169,8 +169,9 @@ impl<H: Home> Handle<H> {
         }
     }
 
-    /// Runs the teardown. The caller made the header die.
-    #[inline]
+    /// Runs the teardown. The caller made the header die. A call of its own, so
+    /// that what does not kill stays short enough to be inlined.
+    #[inline(never)]
     fn tear_down(&self, info: &'static TypeInfo) {
         // SAFETY: the unit of a cell is given up by its teardown, which runs
         // once, for death is one edge.

@@ -37,34 +37,32 @@ impl Header {
     /// Tries once; the caller keeps the memory readable.
     #[inline]
     pub(crate) fn try_lock(&self) -> TryLock {
-        // Relaxed: a guess for the exchange.
-        let mut seen = self.state.load(Ordering::Relaxed);
-        loop {
-            if seen & DEAD != 0 {
-                return TryLock::Dead;
-            }
-            if seen & LOCKED != 0 {
-                return TryLock::Held;
-            }
-            // `Acquire` pairs with the `Release` in `unlock`: what the last
-            // holder wrote is seen by the next. Failing: a count or flag moved,
-            // or somebody locked: look again.
-            match self.state.compare_exchange_weak(
-                seen,
-                seen | LOCKED,
-                crate::weakened!("lock relaxed", Acquire),
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return TryLock::Locked,
-                Err(now) => seen = now,
-            }
+        if self.take_lock() {
+            return TryLock::Locked;
         }
+        // Relaxed: nobody takes DEAD away. Not dead then and dead now is as true
+        // an answer.
+        match self.state.load(Ordering::Relaxed) & DEAD {
+            0 => TryLock::Held,
+            _ => TryLock::Dead,
+        }
+    }
+
+    /// Sets LOCKED; whether it was clear. One RMW whatever counts and flags do
+    /// meanwhile.
+    #[inline]
+    fn take_lock(&self) -> bool {
+        // `Acquire` pairs with the `Release` in `unlock`: what the last holder
+        // wrote is seen by the next. Where it is held this changes nothing, and
+        // DEAD implies LOCKED, so a dead state stays as it was. That one bit is
+        // all that is asked of the old value makes it one instruction.
+        self.state.fetch_or(LOCKED, crate::weakened!("lock relaxed", Acquire)) & LOCKED == 0
     }
 
     /// Locks, waiting as long as it takes; the caller holds a reference.
     #[inline]
     pub(crate) fn lock_counted(&self) {
-        if self.try_lock() != TryLock::Locked {
+        if !self.take_lock() {
             self.lock_slow();
         }
     }
@@ -73,14 +71,16 @@ impl Header {
     fn lock_slow(&self) {
         for _ in 0..SPINS {
             core::hint::spin_loop();
-            if self.try_lock() == TryLock::Locked {
+            // Relaxed: a guess. Waiters look at the line, and write it only when
+            // it seems free.
+            if self.state.load(Ordering::Relaxed) & LOCKED == 0 && self.take_lock() {
                 return;
             }
         }
         loop {
             let seen = self.state.load(Ordering::Relaxed);
             if seen & LOCKED == 0 {
-                if self.try_lock() == TryLock::Locked {
+                if self.take_lock() {
                     return;
                 }
                 continue;

@@ -44,6 +44,12 @@ impl<H: Home, T: Descriptor> Ref<H, T> {
         Self { handle: handle.expect("a descriptor word"), body: PhantomData }
     }
 
+    /// INVARIANT of the caller: the unit is the caller's, the type right.
+    #[inline]
+    pub(crate) fn from_handle(handle: Handle<H>) -> Self {
+        Self { handle, body: PhantomData }
+    }
+
     /// The block. It changes when a live block is split, merged or shrunk: only
     /// [`lock`](Self::lock) makes it hold still. Once another descriptor has
     /// taken the block over, this is what it was: [`Header::is_moved`].

@@ -135,9 +135,7 @@ impl Word {
     /// The same word without the poison hint.
     #[inline]
     pub fn unpoisoned(self) -> Self {
-        if self.is_link() {
-            return self;
-        }
+        // In a link the bit is clear: its node is aligned to more.
         Self(self.0.map_addr(|addr| addr & !POISON_BIT))
     }
 

@@ -58,6 +58,7 @@ mod closing;
 mod content;
 mod error;
 mod failure;
+mod find;
 mod forest;
 mod hand;
 mod handles;

@@ -318,7 +318,7 @@ impl Words {
     /// The word and those that follow it in memory, as far as its chunk goes.
     #[inline]
     pub(crate) fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
-        if index >= 1 << Chunk::REACH && index < 1 << T1::REACH {
+        if (1 << Chunk::REACH..1 << T1::REACH).contains(&index) {
             return self.root1.get()?.ahead(index);
         }
         self.ahead_far(index)

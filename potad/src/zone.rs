@@ -9,12 +9,12 @@ use crate::local;
 use crate::placement::Class;
 use crate::resource::{IntoSpan, Span};
 use crate::state::{State, immediate};
-use crate::{Block, Found, Hand, Locked, Ref};
+use crate::{Block, Hand, Ref};
 use core::fmt;
 use memdesc::sync::Arc;
 use memdesc::{
-    Block as Place, Descriptor, Fresh, Granule, Granules, Guard, Immediate, Keep, Kind, Order,
-    Owner, OwnerId, Subtype, WeakKeep,
+    Block as Place, Descriptor, Fresh, Granule, Granules, Immediate, Keep, Kind, Order, Owner,
+    OwnerId, Subtype, WeakKeep,
 };
 
 /// The halves of a block, lower first; refused, the block and the descriptor
@@ -442,29 +442,6 @@ impl Zone {
             Ok((lower, upper)) => Ok((self.state().bare(lower), self.state().bare(upper))),
             Err(why) => Err(Refused { given: block, why }),
         }
-    }
-
-    /// What lives at an address, while `guard` lives: a peek, no reference.
-    pub fn find<'g>(&self, address: u64, guard: &'g Guard) -> Option<Found<'g>> {
-        self.state().tree.find(self.state().units.index(address)?, guard)
-    }
-
-    /// A counted reference to the descriptor at an address, if it is a `T`.
-    /// While it lives, the block stays allocated and findable.
-    pub fn get<T: Descriptor>(&self, address: u64) -> Option<Ref<T>> {
-        self.state().tree.get(self.state().units.index(address)?)
-    }
-
-    /// The descriptor at an address, locked and re-checked: while it is held,
-    /// the descriptor is alive and describes the address.
-    pub fn lock<T: Descriptor>(&self, address: u64) -> Option<Locked<'static, T>> {
-        self.state().tree.lock(self.state().units.index(address)?)
-    }
-
-    /// The next block at or after an address that has a word: its geometry and
-    /// what lives there.
-    pub fn next<'g>(&self, address: u64, guard: &'g Guard) -> Option<(Place, Found<'g>)> {
-        self.state().tree.next(self.state().units.index(address)?, guard)
     }
 
     /// Registers a type of descriptor; done by the first allocation too.

@@ -77,14 +77,14 @@ pub(super) fn pinned_peek() -> Option<f64> {
 
 /// A reference taken and put.
 pub(super) fn get_put() -> Option<f64> {
-    let _outer = pin();
-    hot_calls(|tree, at| u64::from(tree.get::<Folio>(at).is_some()))
+    let outer = pin();
+    hot_calls(|tree, at| u64::from(tree.get_with::<Folio>(at, &outer).is_some()))
 }
 
 /// A lock taken and given back.
 pub(super) fn lock_unlock() -> Option<f64> {
-    let _outer = pin();
-    hot_calls(|tree, at| u64::from(tree.lock::<Folio>(at).is_some()))
+    let outer = pin();
+    hot_calls(|tree, at| u64::from(tree.lock_with::<Folio>(at, &outer).is_some()))
 }
 
 /// Publishing and clearing a raw block, at the order where it takes longest.

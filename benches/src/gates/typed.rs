@@ -150,15 +150,15 @@ pub(super) fn peek_unpinned() -> Option<f64> {
     reading(peek)
 }
 
-/// ns of a counted reference taken by the address and dropped, under a pin that
+/// ns of a counted reference taken by the address and dropped, with a pin that
 /// is there.
 pub(super) fn get_put() -> Option<f64> {
-    let _outer = pin();
-    reading(|zone, address| Some(zone.get::<Folio>(address)?.0[0]))
+    let outer = pin();
+    reading(|zone, address| Some(zone.get_with::<Folio>(address, &outer)?.0[0]))
 }
 
-/// ns of a lock taken by the address and dropped, under a pin that is there.
+/// ns of a lock taken by the address and dropped, with a pin that is there.
 pub(super) fn lock_unlock() -> Option<f64> {
-    let _outer = pin();
-    reading(|zone, address| Some(zone.lock::<Folio>(address)?.0[0]))
+    let outer = pin();
+    reading(|zone, address| Some(zone.lock_with::<Folio>(address, &outer)?.0[0]))
 }
