@@ -9,13 +9,18 @@
 pub mod allocator;
 pub mod busy;
 mod bytes;
+mod heap;
 mod memory;
 pub mod ranges;
+pub mod reporting;
+pub mod requests;
 mod tally;
+#[cfg(feature = "trace")]
 pub mod trace;
 pub mod world;
 
 pub use bytes::Bytes;
+pub use heap::Heap;
 pub use memory::Memory;
 pub use tally::Tally;
 

@@ -153,7 +153,18 @@ impl World {
     /// A zone of one of several shapes: one span or several, unaligned, with
     /// holes, at the very end of the 2^64, or of all orders.
     pub fn new(bytes: &mut Bytes<'_>) -> Self {
-        let (shape, unit) = (bytes.below(8), bytes.one_of(&[1u64, 512, 4096, 4096]));
+        let shape = bytes.below(8);
+        Self::of_shape(shape, bytes)
+    }
+
+    /// One that can be walked granule by granule.
+    pub fn small(bytes: &mut Bytes<'_>) -> Self {
+        let shape = bytes.one_of(&[0, 1, 2, 3, 4, 7]);
+        Self::of_shape(shape, bytes)
+    }
+
+    fn of_shape(shape: usize, bytes: &mut Bytes<'_>) -> Self {
+        let unit = bytes.one_of(&[1u64, 512, 4096, 4096]);
         // In granules; the origin is where granule 0 is.
         let top = u64::MAX / unit;
         let (spans, origin): (Vec<(u64, u64)>, u64) = match shape {
@@ -228,6 +239,12 @@ impl World {
         let count = if count < 192 { count % 48 } else { count * 8 };
         let last = first.checked_add(count)?;
         self.spans.covers(first, last).then_some((first, last))
+    }
+
+    /// Whether a granule has a number and units of its own.
+    pub fn is_in_reach(&self, at: u64) -> bool {
+        let (origin, granule) = (self.zone.address_of(Granule(0)), self.zone.granule());
+        at < 1 << 63 && at <= (u64::MAX - origin - (granule - 1)) / granule
     }
 
     /// The first unit of a granule, and the last of another.

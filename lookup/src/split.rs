@@ -232,11 +232,8 @@ fn fill(group: &Group, words: (Word, Word)) {
 /// Sets the hint on a head that is ours; others may set it at once.
 pub(crate) fn poison_head(head: &AtomicWord) {
     let seen = head.load(Ordering::Relaxed);
-    // Failing: somebody else set it, or took the block, which is misuse.
-    let _ = head.compare_exchange(
-        seen,
-        seen.poisoned(),
-        memdesc::weakened!("half marked relaxed", AcqRel),
-        Ordering::Relaxed,
-    );
+    // Failing: somebody else set it, or took the block, which is misuse. (No model
+    // misses the order: the head was stored by the same thread before, and an
+    // exchange goes on with what that store released.)
+    let _ = head.compare_exchange(seen, seen.poisoned(), Ordering::AcqRel, Ordering::Relaxed);
 }

@@ -136,6 +136,8 @@ fn check(
     let counter = count.clone();
     builder.check(move || {
         counter.fetch_add(1, Relaxed);
+        #[cfg(crossbeam_loom)]
+        let _body = memdesc::ModelBody::begin();
         body();
     });
     count.load(Relaxed)

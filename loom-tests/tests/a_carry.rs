@@ -207,3 +207,35 @@ fn carry_hand_twins() {
     twin_bounded(name, 3, "bracket ends relaxed", carry_through_a_hand);
     twin_bounded(name, 3, "quiet is seen relaxed", carry_through_a_hand);
 }
+
+/// A whole word is merged while a granule of it is taken, written to and given
+/// back: whoever gets the merged block sees what was written, also if the word
+/// was seen whole before.
+fn carry_into_a_merge() {
+    let world = World::new(&[]);
+    (0..64).for_each(|at| world.ground.give_warm(block(at, 0)));
+    let user = {
+        let world = Arc::clone(&world);
+        thread::spawn(move || {
+            if world.ground.take_lowest(0, 0, 1).is_some() {
+                world.write(0);
+                world.ground.give_warm(block(0, 0));
+            }
+        })
+    };
+    world.ground.merge(0, 0);
+    if world.ground.take_exact(block(0, 6)) {
+        world.write(0);
+    }
+    user.join().unwrap();
+}
+
+#[test]
+fn a_write_is_seen_through_a_merge() {
+    model("carry take, give || merge", 3, carry_into_a_merge);
+}
+
+#[test]
+fn carry_twin_merged_relaxed() {
+    twin("carry take, give || merge", "merged relaxed", carry_into_a_merge);
+}

@@ -240,3 +240,55 @@ fn p4_twin_reported_after_it_was_given() {
 fn p4_twin_taken_without_forgetting() {
     twin("P4", "taken without forgetting", p4);
 }
+
+/// P4: a hand has found its warm word bare of reported bits, and no longer looks
+/// for them. What is reported in that word all the same is forgotten when the
+/// hand takes it.
+fn p4_bare(is_known_before: bool) {
+    let ground = ground([block(0, 2)]);
+    let front = ground.front();
+    let reporter = ground.front();
+    // Warm from now on, and found to be bare.
+    let first = ground.alloc_warm(&front, 1).unwrap();
+    if !is_known_before {
+        // Counted as a mark: whoever takes next looks again.
+        let other = ground.isolate(&reporter, &mut Granule(2), 1).unwrap();
+        ground.put_back(&reporter, other, HostSays::Nothing);
+    }
+    ground.give(first);
+    let isolated = ground.isolate(&reporter, &mut Granule(2), 1);
+    let user = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            for _ in 0..2 {
+                let Some(mine) = ground.take_warm(&front, 1) else { continue };
+                assert!(!ground.is_reported(mine), "in use, and believed reported");
+            }
+            front
+        })
+    };
+    if let Some(isolated) = isolated {
+        ground.put_back(&reporter, isolated, HostSays::Zeroed);
+    }
+    user.join().unwrap();
+}
+
+#[test]
+fn p4_a_bare_warm_word_meets_a_report() {
+    model("P4 warm and bare || put back", 2940, || p4_bare(true));
+}
+
+#[test]
+fn p4_twin_marked_without_a_count() {
+    twin("P4", "marked without a count", || p4_bare(true));
+}
+
+#[test]
+fn p4_a_warm_word_is_found_bare_beside_a_report() {
+    model("P4 found bare || put back", 21426, || p4_bare(false));
+}
+
+#[test]
+fn p4_weakened_marks_are_counted_relaxed() {
+    twin("P4", "marks are counted relaxed", || p4_bare(false));
+}

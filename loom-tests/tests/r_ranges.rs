@@ -162,6 +162,13 @@ fn returned_twin_plain_store() {
     twin("ranges: give back || take over", seed, collector_against_writer);
 }
 
+#[test]
+fn returned_twins_relaxed() {
+    for seed in ["range node returned relaxed", "range nodes taken over relaxed"] {
+        twin("ranges: give back || take over", seed, collector_against_writer);
+    }
+}
+
 /// Of two inserts that overlap one is refused.
 fn insert_against_insert() {
     let map = Map::default();

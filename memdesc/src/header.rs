@@ -98,8 +98,10 @@ impl Header {
     #[inline]
     pub(crate) fn try_get(&self) -> bool {
         // `Acquire` pairs with the `Release` of `unlock`: a place that was
-        // written under the lock before is seen by the re-check after.
-        let before = self.state.fetch_add(ONE_REF, crate::weakened!("get counts relaxed", Acquire));
+        // written under the lock before is seen by the re-check after. (No model
+        // misses it: the place is acquired by itself, and a stale one is the answer
+        // of a moment before.)
+        let before = self.state.fetch_add(ONE_REF, Ordering::Acquire);
         // Dead: the unit added here means nothing and is never taken back. It
         // cannot carry into another field, for refs is the topmost.
         if before & DEAD != 0 {

@@ -69,9 +69,11 @@ pub use locked::{Locked, LockedErased};
 pub use once::{OnceSlot, Owns};
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
 pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
-pub use pages::{Blank, Page, PageArray, PageBox};
+pub use pages::{Blank, Page, PageArray, PageBox, pool_pages};
 #[doc(hidden)]
 pub use prefetch::prefetch;
+#[cfg(all(loom, crossbeam_loom))]
+pub use reclaim::ModelBody;
 pub use reclaim::{Guard, InSignal, Participant, pin};
 pub use refs::{ErasedRef, Ref};
 pub use snapshot::{Seen, Snapshot};

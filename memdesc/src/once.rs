@@ -121,10 +121,10 @@ impl<T, B: Owns<T>> OnceSlot<T, B> {
         let won = self.installed.compare_exchange(
             ptr::null_mut(),
             fresh,
-            // Pairs with the load in `get`, both ways: ours is published, and
-            // the winner's is seen.
+            // Pairs with the load in `get`: ours is published. The winner's is
+            // read by `get` as well, so failing may be Relaxed.
             crate::weakened!("once is installed relaxed", AcqRel),
-            crate::weakened!("once of another is seen relaxed", Acquire),
+            Ordering::Relaxed,
         );
         // INVARIANT: a box made just above, installed by nobody else.
         if won.is_err() {

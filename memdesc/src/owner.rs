@@ -232,9 +232,9 @@ impl fmt::Debug for Owners {
 impl Entry {
     /// Lets no callback start, and waits for those that run.
     fn close(&self) {
-        // `AcqRel` on one word: a call either counted itself before, and is
+        // Relaxed: of one word. A call either counted itself before, and is
         // waited for, or sees CLOSED and does not start.
-        self.state.fetch_or(CLOSED, crate::weakened!("owner is closed relaxed", AcqRel));
+        self.state.fetch_or(CLOSED, Ordering::Relaxed);
         if seeded!("unregister does not wait") {
             return;
         }
@@ -256,8 +256,8 @@ struct Inside<'a> {
 
 impl<'a> Inside<'a> {
     fn enter(entry: &'a Entry) -> Option<Self> {
-        // Pairs with `close`.
-        let before = entry.state.fetch_add(1, crate::weakened!("call begins relaxed", AcqRel));
+        // Relaxed: as in `close`.
+        let before = entry.state.fetch_add(1, Ordering::Relaxed);
         let inside = Self { entry };
         entry.inside.lock().push(thread::token());
         // Dropped on refusal: that counts out again.

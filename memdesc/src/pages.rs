@@ -102,6 +102,13 @@ impl<T: Blank> Page<T> {
     }
 }
 
+/// Pages of the pool that somebody has, and all that it has ever mapped: for
+/// whoever looks for a leak. Zeros where there is no pool.
+#[doc(hidden)]
+pub fn pool_pages() -> (usize, usize) {
+    system::pool_pages()
+}
+
 /// Bytes of a page. Systems with others make do with boxes.
 const PAGE: usize = 4096;
 
@@ -338,6 +345,11 @@ mod system {
         pool.free.pop()
     }
 
+    pub(super) fn pool_pages() -> (usize, usize) {
+        let pool = POOL.lock();
+        (pool.made - pool.free.len(), pool.made)
+    }
+
     fn grow(pool: &mut Pool) -> Option<()> {
         let count = pool.made.clamp(FIRST, LARGEST);
         let room = pool.made + count - pool.free.len();
@@ -404,6 +416,10 @@ mod system {
 
     pub(super) fn take() -> Option<NonNull<u8>> {
         None
+    }
+
+    pub(super) const fn pool_pages() -> (usize, usize) {
+        (0, 0)
     }
 
     pub(super) fn give(_page: NonNull<u8>) {}

@@ -132,11 +132,14 @@ impl State {
     }
 
     /// Gives a block that holds no poisoned granule, or lets a closing range keep
-    /// it; `None` if that is to be asked of its halves.
+    /// it; `None` if that is to be asked of its halves. Past the hand: it may have
+    /// been put back by a reporter, and what a hand holds is handed out with no
+    /// look at the reported bits.
     fn give_sound(&self, slot: &Slot, block: Block) -> Option<Result<(), Error>> {
         let twice = Error::DoubleFree { asked: block.granules() };
         match self.closing.keep(block) {
-            Kept::Outside => Some(slot.give(&self.stock, block).map_err(|_| twice)),
+            Kept::Outside if slot.holds_any_of(block) => Some(Err(twice)),
+            Kept::Outside => Some(self.stock.give_past(slot, block)),
             Kept::Here => Some(Ok(())),
             Kept::Twice => Some(Err(twice)),
             Kept::InPart => None,

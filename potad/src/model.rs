@@ -274,6 +274,23 @@ impl Ground {
         Some(block)
     }
 
+    /// Takes a block out of the warm word, if there is one that has it.
+    pub fn take_warm(&self, front: &Front, order: u32) -> Option<Block> {
+        let order = Order::new(order).expect("an order");
+        let _inside = self.gate.enter(&front.slot);
+        Some(front.slot.take_warm(&self.stock, order)?.block())
+    }
+
+    /// As an allocation of an order that no claim serves: the warm word first.
+    pub fn alloc_warm(&self, front: &Front, order: u32) -> Option<Block> {
+        let order = Order::new(order).expect("an order");
+        let _inside = self.gate.enter(&front.slot);
+        match front.slot.take_shared(&self.stock, order).expect("models have memory") {
+            Taken::Block(block) => Some(block),
+            Taken::Nothing => None,
+        }
+    }
+
     /// Adds a range as a zone does: the list of spans first.
     pub fn hot_add(&self, front: &Front, block: Block) {
         self.spans.lock().insert(block.granules());

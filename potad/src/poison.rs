@@ -19,6 +19,11 @@
 //! one word that everybody reads. While nothing has failed a free pays one load
 //! of a line that nobody writes. A new record allocates nothing while spare
 //! memory is left, which is filled up in quiet times.
+//!
+//! The filter's words are stored with Release and read with Acquire, so that who
+//! sees a bit finds the record. No model misses either: the records are behind
+//! the lock, the gate orders one bracket after another, and within one nothing
+//! but the bit is read.
 
 use crate::error::OutOfMemory;
 use crate::poison_set::{PoisonSet, PoisonedRange};
@@ -171,9 +176,8 @@ impl Poison {
         }
         // Before the record, under its lock: whoever finds the record finds the
         // bit. Release pairs with the Acquire in `is_suspect`.
-        self.poisoned.fetch_or(filter_bit(at), memdesc::weakened!("poison noted relaxed", Release));
-        self.filter
-            .fetch_or(filter_bit(at), memdesc::weakened!("suspicion noted relaxed", Release));
+        self.poisoned.fetch_or(filter_bit(at), Ordering::Release);
+        self.filter.fetch_or(filter_bit(at), Ordering::Release);
         known.set(at, Some(Record { looking: true, ..Record::PENDING }))?;
         Ok(Noted { look: true, first: true, tell: true, units })
     }
@@ -202,7 +206,7 @@ impl Poison {
     #[inline(always)]
     pub(crate) fn is_any_suspect(&self) -> bool {
         // Acquire: as in `is_suspect`.
-        self.filter.load(memdesc::weakened!("any suspicion seen relaxed", Acquire)) != 0
+        self.filter.load(Ordering::Acquire) != 0
     }
 
     /// Whether some granule of the block may be on record, or in a closing
@@ -212,13 +216,13 @@ impl Poison {
         if seeded!("given without looking at the poison") {
             return false;
         }
-        passes(self.filter.load(memdesc::weakened!("suspicion seen relaxed", Acquire)), block)
+        passes(self.filter.load(Ordering::Acquire), block)
     }
 
     /// The first granule of the block that is on record.
     pub(crate) fn first_of(&self, block: Block) -> Option<Granule> {
         // Acquire: as in `is_suspect`.
-        if !passes(self.poisoned.load(memdesc::weakened!("poison seen relaxed", Acquire)), block) {
+        if !passes(self.poisoned.load(Ordering::Acquire), block) {
             return None;
         }
         self.first_in(block.granules())
@@ -228,17 +232,14 @@ impl Poison {
     /// orders it before every bracket that follows.
     pub(crate) fn suspect_all(&self) {
         let _known = self.known.lock();
-        self.filter.store(u64::MAX, memdesc::weakened!("all suspected relaxed", Release));
+        self.filter.store(u64::MAX, Ordering::Release);
     }
 
     /// Makes only those blocks suspect that may hold a granule on record.
     pub(crate) fn suspect_poisoned(&self) {
         // Under the lock, so that no insert falls between the two.
         let _known = self.known.lock();
-        self.filter.store(
-            self.poisoned.load(Ordering::Relaxed),
-            memdesc::weakened!("suspicion ends relaxed", Release),
-        );
+        self.filter.store(self.poisoned.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// The first poisoned granule of a range.

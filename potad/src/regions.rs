@@ -132,20 +132,12 @@ impl Search<'_> {
     /// one comes first: who needs one whole is not to look for it in vain.
     fn around(&self, here: u64) -> Option<Site> {
         let mut seen = Seen::default();
-        let start = here >> WORDS;
-        let (mut from, mut wrapped) = (start, start == 0);
+        let mut broken = self.forest.broken_from(here >> WORDS);
         for _ in 0..BUDGET {
-            let Some(index) = self.forest.next_broken(from) else {
-                if wrapped {
-                    break;
-                }
-                (from, wrapped) = (0, true);
-                continue;
-            };
+            let Some(index) = broken.next() else { break };
             if self.look(index, &mut seen) == Look::Enough {
                 break;
             }
-            from = index + 1;
         }
         self.best_of(&seen)
     }
@@ -169,10 +161,10 @@ impl Search<'_> {
             self.forest.note_empty_word(1, index);
         }
         let homes = self.homes.of_eight(index);
-        for region in index << WORDS..(index + 1) << WORDS {
-            if byte(some, region) == 0 {
-                continue;
-            }
+        let mut left = some;
+        while left != 0 {
+            let region = index << WORDS | u64::from(left.trailing_zeros() >> WORDS);
+            left &= !(0xff << shift_of(region));
             let whole = byte(whole, region);
             let home = Class::of_byte(byte(homes, region));
             let known = Region::new(home, whole.count_ones());
@@ -185,7 +177,6 @@ impl Search<'_> {
                 continue;
             }
             let Some(site) = self.within(region, whole) else {
-                self.note_empty(region);
                 seen.misses += 1;
                 if seen.misses > MISSES {
                     return Look::Enough;
@@ -202,34 +193,30 @@ impl Search<'_> {
         Look::On
     }
 
-    /// Nothing of what this region has fits: if it has nothing at all, searches
-    /// are to pass it by.
-    fn note_empty(&self, region: u64) {
-        let first = region << WORDS;
-        let line = self.forest.words_ahead(first).unwrap_or(&[]).iter().take(1 << WORDS);
-        // Relaxed: looked at again by whoever clears.
-        let empty = line.zip(0..).filter(|(free, _)| free.load(Ordering::Relaxed) == 0);
-        let places = empty.fold(0, |places: u64, (_, place)| places | 1 << place);
-        self.forest.note_empty_words(region >> WORDS, places << shift_of(region));
-    }
-
     /// In this region, of whose words `whole` are wholly free: the fullest of
-    /// the broken words that fit, else a whole one.
+    /// the broken words that fit, else a whole one. Words that have nothing are
+    /// noted where nothing fits: searches are to pass them by.
     fn within(&self, region: u64, whole: u8) -> Option<Site> {
         let first = region << WORDS;
         let line = self.forest.words_ahead(first).unwrap_or(&[]);
-        let broken = (first..first + (1 << WORDS))
-            .zip(line)
-            // Relaxed: whoever takes looks again.
-            .map(|(word, free)| (free.load(Ordering::Relaxed), word))
-            .filter(|&(free, _)| {
-                free != 0 && (self.run == 1 || lowest_run(free, self.run).is_some())
-            })
-            .max_by_key(|(free, _)| free.count_ones());
-        if let Some((_, word)) = broken {
-            return Some(Site::Broken { word });
+        let line = &line[..line.len().min(1 << WORDS)];
+        let (mut most, mut fullest, mut empty) = (0, 0, 0);
+        for (place, word) in (0..).zip(line) {
+            // Relaxed: whoever takes looks again, and so does whoever clears.
+            let free = word.load(Ordering::Relaxed);
+            if free == 0 {
+                empty |= 1 << place;
+            } else if free.count_ones() >= most
+                && (self.run == 1 || lowest_run(free, self.run).is_some())
+            {
+                (most, fullest) = (free.count_ones(), first + place);
+            }
+        }
+        if most != 0 {
+            return Some(Site::Broken { word: fullest });
         }
         if whole == 0 {
+            self.forest.note_empty_words(first, line, empty);
             return None;
         }
         let avoided = byte((self.avoided)(1, region >> WORDS), region);

@@ -30,7 +30,8 @@
 //!
 //! A taker pays one load of a line that 256 report granules share, and a
 //! read-modify-write per word only where a bit was set, and one or two more where
-//! what it took was reported. A free pays nothing.
+//! what it took was reported. Where a hand has found a warm word bare of bits, it
+//! pays two loads of the count of marks until that moves on. A free pays nothing.
 
 use crate::isolate::Wanted;
 use crate::words::Words;
@@ -66,6 +67,8 @@ pub(crate) struct Reported {
     now: AtomicU64,
     /// Blocks that a reporter holds, in granules.
     isolated: AtomicU64,
+    /// Moves on whenever bits were set, before the blocks can be had.
+    marks: AtomicU64,
 }
 
 impl Reported {
@@ -79,7 +82,40 @@ impl Reported {
             premature: AtomicU64::new(0),
             now: AtomicU64::new(0),
             isolated: AtomicU64::new(0),
+            marks: AtomicU64::new(0),
         }
+    }
+
+    /// The count of marks. Who finds it unchanged *after* taking a block finds
+    /// the bits of the block as they were when it was read first.
+    #[inline(always)]
+    pub(crate) fn marks(&self) -> u64 {
+        // Acquire pairs with `note_mark`: who sees a mark counted sees it.
+        self.marks.load(memdesc::weakened!("marks are counted relaxed", Acquire))
+    }
+
+    /// Bits were set. A taker of the block comes after, by the give that
+    /// follows; *seen* alone may be met by takers that are under way, and is a
+    /// hint.
+    fn note_mark(&self) {
+        if !memdesc::seeded!("marked without a count") {
+            self.marks.fetch_add(1, memdesc::weakened!("marks are counted relaxed", Release));
+        }
+    }
+
+    /// Whether nothing below a forest word is seen or reported; `false` where
+    /// that would be a look at more than one word of bits.
+    pub(crate) fn is_bare(&self, level: u32, word: u64) -> bool {
+        let places = ORDERS_PER_LEVEL * (level + 1);
+        let log = places.saturating_sub(self.order.get());
+        let Some(base) = word.checked_shl(places).filter(|_| log <= ORDERS_PER_LEVEL) else {
+            return false;
+        };
+        let (word, first) = self.piece_of(Granule(base));
+        let mask = (u64::MAX >> (64 - (1 << log))) << first.trailing_zeros();
+        self.pair(word).is_none_or(|(seen, reported)| {
+            (seen.load(Ordering::Relaxed) | reported.load(Ordering::Relaxed)) & mask == 0
+        })
     }
 
     /// The words *seen* and *reported* of 64 report granules.
@@ -241,6 +277,7 @@ impl Reported {
                 seen.fetch_or(mask, Ordering::Relaxed);
             }
         }
+        self.note_mark();
     }
 
     /// The host was told about the blocks, which the caller still owns, and said
@@ -264,6 +301,7 @@ impl Reported {
         }
         marked += open.map_or(0, |bits| self.mark_in(bits));
         self.now.fetch_add(marked, Ordering::Relaxed);
+        self.note_mark();
     }
 
     /// Marks the bits of a word; returns how many were not marked before.

@@ -61,12 +61,6 @@ impl Stock {
         Arc::clone(&self.placement)
     }
 
-    /// Whether a reporter is attached, or was.
-    #[inline(always)]
-    pub(crate) fn is_reported(&self) -> bool {
-        self.reported.get().is_some()
-    }
-
     /// Places whose memory the host has taken back: taken last.
     #[inline(always)]
     pub(crate) fn avoided(&self, level: u32, word: u64) -> u64 {
@@ -87,14 +81,6 @@ impl Stock {
     pub(crate) fn on_take(&self, block: Block) {
         if let Some(reported) = self.reported.get() {
             reported.forget(block);
-        }
-    }
-
-    /// As [`on_take`](Self::on_take).
-    #[inline(always)]
-    pub(crate) fn on_take_code(&self, code: Code) {
-        if self.reported.get().is_some() {
-            self.on_take(code.block());
         }
     }
 

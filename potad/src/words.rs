@@ -29,7 +29,7 @@ use crate::error::OutOfMemory;
 use crate::reserve::{Need, Reserve};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use memdesc::sync::atomic::AtomicU64;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Lines, OnceSlot, Owns, Page, PageBox};
 
 /// Bits of the index that one table or chunk resolves.
@@ -318,15 +318,24 @@ impl Words {
     /// The word and those that follow it in memory, as far as its chunk goes.
     #[inline]
     pub(crate) fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
+        if (1 << Chunk::REACH..1 << T1::REACH).contains(&index) {
+            return self.root1.get()?.ahead(index);
+        }
+        self.ahead_far(index)
+    }
+
+    #[inline(never)]
+    fn ahead_far(&self, index: u64) -> Option<&[AtomicU64]> {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.ahead(index)), None)
     }
 
     /// The word's value; 0 where it is absent.
     #[inline]
     pub(crate) fn load(&self, index: u64) -> u64 {
-        // Acquire: whoever finds a bit sees what its giver did before.
-        self.get(index)
-            .map_or(0, |word| word.load(memdesc::weakened!("word is seen relaxed", Acquire)))
+        // Acquire: whoever finds a bit sees what its giver did before. (No model
+        // misses it: bits are taken by an exchange that acquires, and what is
+        // decided by a look is decided while every hand is closed.)
+        self.get(index).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// The word, made present.

@@ -395,3 +395,21 @@ fn a_shadow_of_the_reports_agrees_with_what_was_too_early() {
         assert_eq!(ram.validate(), Ok(GRANULES));
     }
 }
+
+/// Found by random stories: near a granule that failed, what was put back went
+/// to the hand, which handed it out with its bits set.
+#[test]
+fn what_is_reported_beside_a_failed_granule_is_forgotten_when_it_is_taken() {
+    let ram = ram(512);
+    ram.attach_reporter(order(0)).unwrap();
+    ram.report_failure(5 * 4096, 0, potad::memdesc::FailureKind::Injected).unwrap();
+    let reported = pass(&ram, &any(0, 3), HostSays::Zeroed);
+    assert!(reported > 0 && ram.reported_granules() == 511);
+    for _ in 0..511 {
+        // By the hand that the reports went through: this thread's.
+        let page = ram.alloc_bare(order(0)).unwrap();
+        assert!(!ram.is_reported(page.block()), "{page:?} is in use");
+    }
+    assert_eq!(ram.reported_granules(), 0);
+    assert_eq!(ram.refaulted_granules(), 511);
+}

@@ -45,7 +45,7 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
     }
     document = document
         .add(label(left, top - 14.0, &panel.name).set("font-weight", "bold"))
-        .add(label(left, bottom + 18.0, "0"))
+        .add(label(left - 6.0, bottom + 18.0, "0").set("text-anchor", "end"))
         .add(
             label(left + WIDTH, bottom + 18.0, &format!("{most:.0} MiB faulted back"))
                 .set("text-anchor", "end"),
@@ -55,12 +55,18 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
         line.iter().map(|at| format!("{:.1},{:.1}", x(at), y(at.of_oracle))).collect();
     let line = Polyline::new().set("points", points.join(" ")).set("fill", "none");
     document = document.add(line.set("stroke", "#3366aa"));
-    for (figure, fill, radius) in panel
-        .fixed
-        .iter()
-        .map(|figure| (figure, "#3366aa", 3.0))
-        .chain(panel.presets.iter().map(|figure| (figure, "#cc4422", 5.0)))
-    {
+    let presets = panel.presets.iter().map(|figure| (figure, "#cc4422", 5.0));
+    let ages = panel.fixed.iter().map(|figure| (figure, "#3366aa", 3.0));
+    let mut names = Names::default();
+    // Presets get their names first; ages are drawn below them all the same.
+    let named: Vec<_> = presets
+        .chain(ages)
+        .map(|(figure, fill, radius)| {
+            let at = (x(figure), y(figure.of_oracle));
+            (figure, fill, radius, names.place(at, radius, &figure.name))
+        })
+        .collect();
+    for (figure, fill, radius, name) in named.into_iter().rev() {
         let told = format!(
             "{}: {:.1} GiB s, {:.0} % of the oracle, {:.1} MiB faulted back",
             figure.name,
@@ -70,12 +76,39 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
         );
         let dot = Circle::new().set("cx", x(figure)).set("cy", y(figure.of_oracle));
         document = document.add(dot.set("r", radius).set("fill", fill).add(Title::new(told)));
-        // Ages above their dots, presets below.
-        let below = if radius > 4.0 { 16.0 } else { -4.0 };
-        let name = label(x(figure) + 4.0, y(figure.of_oracle) + below, &figure.name);
-        document = document.add(name.set("fill", fill));
+        if let Some((x, y)) = name {
+            document = document.add(label(x, y, &figure.name).set("fill", fill));
+        }
     }
     document
+}
+
+/// The names beside the dots of a panel: none over another.
+#[derive(Default)]
+struct Names {
+    /// Left, right and base line.
+    placed: Vec<(f64, f64, f64)>,
+}
+
+impl Names {
+    /// Where the name of a dot goes: to its right, below, above or to its left,
+    /// or nowhere if all of that is taken. (The dot says its name when pointed at.)
+    fn place(&mut self, (x, y): (f64, f64), radius: f64, name: &str) -> Option<(f64, f64)> {
+        // About as wide as the letters are.
+        let width = 6.5 * name.len() as f64;
+        let (aside, above) = (radius + 3.0, radius + 11.0);
+        let left = x - aside - width;
+        let wanted = [(x + aside, y + above), (x + aside, y - 4.0), (x + aside, y + 4.0)];
+        let wanted = wanted.into_iter().chain([(left, y - 4.0), (left, y + 4.0)]);
+        let is_free = |(left, base): (f64, f64)| {
+            self.placed.iter().all(|&(from, to, other)| {
+                left + width < from || to < left || (base - other).abs() >= 11.0
+            })
+        };
+        let (left, base) = wanted.into_iter().find(|&at| is_free(at))?;
+        self.placed.push((left, left + width, base));
+        Some((left, base))
+    }
 }
 
 /// Colours of eager, balanced, cold and never.
@@ -146,4 +179,25 @@ fn curves(mut document: Document, panel: &Panel, at: usize, left: f64, top: f64)
 fn label(x: f64, y: f64, text: &str) -> Text {
     let text = Text::new(text).set("x", x).set("y", y);
     text.set("font-family", "sans-serif").set("font-size", 11)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_over_another() {
+        let mut names = Names::default();
+        let placed: Vec<_> = (0..9).map(|_| names.place((50.0, 50.0), 3.0, "10 s")).collect();
+        assert!(placed[0].is_some() && placed[1].is_some(), "{placed:?}");
+        assert_eq!(placed[8], None, "no room is left about one dot");
+        let bases: Vec<_> = names.placed.clone();
+        for (index, one) in bases.iter().enumerate() {
+            for other in &bases[..index] {
+                let apart = one.1 < other.0 || other.1 < one.0;
+                assert!(apart || (one.2 - other.2).abs() >= 11.0, "{one:?} and {other:?}");
+            }
+        }
+        assert!(names.place((500.0, 50.0), 5.0, "eager").is_some());
+    }
 }

@@ -23,12 +23,18 @@ struct Options {
     /// `--cfg potad_seeded`, as `fuzz/sanitize` makes them.
     #[arg(long)]
     bug: Option<String>,
+    /// Reads one word beyond an allocation: AddressSanitizer must report it.
+    #[arg(long)]
+    stray: bool,
 }
 
 fn main() {
     let options = Options::parse();
     if let Some(bug) = &options.bug {
         plant(bug);
+    }
+    if options.stray {
+        stray();
     }
     let counts = Arc::new(Counts::default());
     let end = Instant::now() + Duration::from_secs(options.seconds);
@@ -38,7 +44,7 @@ fn main() {
         let order = [9, 13][rounds % 2];
         let (workers, seed) = (options.workers, options.seed.wrapping_add(rounds as u64));
         let time = Duration::from_secs(options.seconds.div_ceil(6).max(1));
-        run(Size { workers, order, words: 8, time, seed }, &counts);
+        run(Size { workers, order, words: 8, time, seed }, &counts, || ());
         rounds += 1;
     }
     println!("{rounds} rounds: {counts}");
@@ -55,4 +61,14 @@ fn plant(bug: &str) {
 fn plant(bug: &str) {
     eprintln!("built without --cfg potad_seeded: {bug} cannot be planted");
     std::process::exit(2);
+}
+
+/// What a sanitizer of addresses is to see; elsewhere it reads what lies there.
+fn stray() {
+    let words = std::hint::black_box(vec![7u64; 8]);
+    let beyond = words.as_ptr().wrapping_add(words.len());
+    // SAFETY: it is not safe, which is the point: only when it is asked for, and
+    // then the run ends here under AddressSanitizer.
+    let beyond = unsafe { beyond.read_volatile() };
+    println!("read {beyond:#x} beyond an allocation");
 }

@@ -181,22 +181,23 @@ impl Shared {
     }
 }
 
-/// Pages of this process that are in memory, in bytes; `None` where the system
-/// does not say.
-fn resident() -> Option<u64> {
+/// Bytes of this process that are in memory; `None` where the system does not
+/// say.
+pub fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib << 10)
 }
 
-/// Runs until the time is over; adds to `counts`. Returns the bytes that are
-/// resident at the end, with the zone still there, where the system says.
+/// Runs until the time is over; adds to `counts`. `look` is called at the end,
+/// when the threads have ended and the zone and its contents are still there;
+/// what it says is returned.
 ///
 /// # Panics
 ///
 /// If anything is not as it must be.
-pub fn run(size: Size, counts: &Arc<Counts>) -> Option<u64> {
+pub fn run<R>(size: Size, counts: &Arc<Counts>, look: impl FnOnce() -> R) -> R {
     let potad = Potad::new();
     let granule = 8 * size.words as u64;
     let resource = Resource::new("busy").granule(granule).span(0..granule << size.order);
@@ -267,7 +268,7 @@ pub fn run(size: Size, counts: &Arc<Counts>) -> Option<u64> {
     }
     // What was retired in this round is to be gone, not only the zone.
     (0..256).for_each(|_| memdesc::pin().flush());
-    resident()
+    look()
 }
 
 /// A reporter on a device that wipes, and is not always in the mood.

@@ -5,6 +5,8 @@
 pub(super) use crossbeam_epoch::Guard;
 #[cfg(loom)]
 pub(super) use modelled::Guard;
+#[cfg(loom)]
+pub use modelled::ModelBody;
 
 #[cfg(all(feature = "std", not(loom)))]
 #[inline]
@@ -59,8 +61,39 @@ pub(super) fn pin_as(participant: &Participant) -> Guard {
 mod modelled {
     //! The same guard, but leaked by a model that failed: it is taken apart
     //! outside of the model, where atomics cannot be touched.
+    //!
+    //! A model takes its statics down when its body is over, the collector among
+    //! them, which then runs what is left. That would ask other statics, the
+    //! signal gate's, which are gone as well, and touch what the model has put
+    //! away. So what is left then is forgotten, as the abstract RCU does it.
 
-    use core::mem::ManuallyDrop;
+    use core::cell::Cell;
+    use core::mem::{self, ManuallyDrop};
+
+    // All threads of a model are one thread of the system.
+    std::thread_local! {
+        static IS_OVER: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Lives as long as the body of a model: made first and dropped last in it.
+    #[doc(hidden)]
+    #[must_use = "the body is over when it is dropped"]
+    #[derive(Debug)]
+    pub struct ModelBody(());
+
+    impl ModelBody {
+        /// What is deferred is run from here on.
+        pub fn begin() -> Self {
+            IS_OVER.set(false);
+            Self(())
+        }
+    }
+
+    impl Drop for ModelBody {
+        fn drop(&mut self) {
+            IS_OVER.set(true);
+        }
+    }
 
     pub(crate) struct Guard(ManuallyDrop<crossbeam_epoch::Guard>);
 
@@ -70,7 +103,7 @@ mod modelled {
         }
 
         pub(crate) fn defer(&self, f: impl FnOnce() + Send + 'static) {
-            self.0.defer(f);
+            self.0.defer(move || if IS_OVER.get() { mem::forget(f) } else { f() });
         }
 
         pub(crate) fn flush(&self) {

@@ -13,7 +13,7 @@
 
 use super::Forest;
 use memdesc::ORDERS_PER_LEVEL;
-use memdesc::sync::atomic::Ordering;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::sync::barrier;
 
 impl Forest {
@@ -44,13 +44,10 @@ impl Forest {
         }
     }
 
-    /// The first word of level 1, at or after `from`, with a place that is free
-    /// or has something below it at level 0.
-    pub(crate) fn next_broken(&self, from: u64) -> Option<u64> {
-        let below = self.next_nonzero(0, from << ORDERS_PER_LEVEL);
-        let below = below.map(|word| word >> ORDERS_PER_LEVEL);
-        let own = self.next_nonzero(1, from);
-        below.into_iter().chain(own).min()
+    /// Words of level 1 with a place that is free or has something below it at
+    /// level 0: from `start` on, and around.
+    pub(crate) fn broken_from(&self, start: u64) -> Broken<'_> {
+        Broken { forest: self, start, from: start, below: None, own: None, has_wrapped: false }
     }
 
     /// Places of word `word` of level `m` below which level `l` may have bits.
@@ -70,24 +67,25 @@ impl Forest {
         }
     }
 
-    /// Words of level 0 whose places of word `index` of level 1 are `mask` were
-    /// seen zero: clears their bits in one go, and sets again what was not zero
-    /// after all.
-    pub(crate) fn note_empty_words(&self, index: u64, mask: u64) {
-        let Some(has) = self.has(0, 1).get(index) else { return };
-        if has.load(Ordering::Relaxed) & mask == 0 {
+    /// Of the words of level 0 from `first` on, which lie side by side below one
+    /// word of level 1, those that `mask` says were seen zero: clears their bits
+    /// in one go, and sets again what was not zero after all.
+    pub(crate) fn note_empty_words(&self, first: u64, words: &[AtomicU64], mask: u64) {
+        let bits = mask << (first & 63);
+        let Some(has) = self.has(0, 1).get(first >> ORDERS_PER_LEVEL) else { return };
+        if has.load(Ordering::Relaxed) & bits == 0 {
             return;
         }
-        has.fetch_and(!mask, Ordering::Relaxed);
+        has.fetch_and(!bits, Ordering::Relaxed);
         // Pairs with the barrier in `set_summary_from`, as in `clear_summary`.
         if memdesc::seeded!("summary cleared without a second look") {
             return;
         }
         barrier::after_rmw();
-        let first = index << ORDERS_PER_LEVEL;
-        for word in (0..64).filter(|place| mask >> place & 1 != 0).map(|place| first + place) {
-            if self.load(0, word) != 0 {
-                self.set_summary(0, word);
+        for (word, place) in words.iter().zip(0..) {
+            // Acquire: as of any word that bits are found in.
+            if mask >> place & 1 != 0 && word.load(Ordering::Acquire) != 0 {
+                self.set_summary(0, first + place);
             }
         }
     }
@@ -181,8 +179,9 @@ impl Forest {
             if word.load(Ordering::Relaxed) & bit != 0 {
                 return;
             }
-            // Release, so that a search which finds the bit finds the word.
-            if word.fetch_or(bit, memdesc::weakened!("summary set relaxed", Release)) != 0 {
+            // Release, so that a search which finds the bit finds the word. (No
+            // model misses it: the barrier above orders more.)
+            if word.fetch_or(bit, Ordering::Release) != 0 {
                 return;
             }
         }
@@ -207,6 +206,51 @@ impl Forest {
         };
         if below != 0 {
             self.set_summary_from(level, m, index);
+        }
+    }
+}
+
+/// See [`Forest::broken_from`].
+pub(crate) struct Broken<'a> {
+    forest: &'a Forest,
+    start: u64,
+    /// The next word to be looked at.
+    from: u64,
+    /// The first words from there on with something below, and with places of
+    /// their own, as they were when they were looked for; `None`: not yet.
+    below: Option<u64>,
+    own: Option<u64>,
+    has_wrapped: bool,
+}
+
+/// No word.
+const NONE: u64 = u64::MAX;
+
+impl Iterator for Broken<'_> {
+    type Item = u64;
+
+    #[inline]
+    fn next(&mut self) -> Option<u64> {
+        loop {
+            let (forest, from) = (self.forest, self.from);
+            let below = self.below.filter(|&word| word >= from).unwrap_or_else(|| {
+                let word = forest.next_nonzero(0, from << ORDERS_PER_LEVEL);
+                word.map_or(NONE, |word| word >> ORDERS_PER_LEVEL)
+            });
+            let own = self
+                .own
+                .filter(|&word| word >= from)
+                .unwrap_or_else(|| forest.next_nonzero(1, from).unwrap_or(NONE));
+            (self.below, self.own) = (Some(below), Some(own));
+            let next = below.min(own);
+            if next != NONE && !(self.has_wrapped && next >= self.start) {
+                self.from = next + 1;
+                return Some(next);
+            }
+            if self.has_wrapped || self.start == 0 {
+                return None;
+            }
+            *self = Broken { from: 0, below: None, own: None, has_wrapped: true, ..*self };
         }
     }
 }

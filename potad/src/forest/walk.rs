@@ -1,6 +1,7 @@
 //! Walking the free blocks in address order.
 
 use super::{Forest, word_of};
+use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
 
 /// The maximal free blocks at or after a granule, in address order: what the
@@ -30,7 +31,8 @@ impl Forest {
         let mut result = Ok(());
         for level in 0..=self.top {
             self.words(level).visit(0, u64::MAX, |word, value| {
-                let value = value.load(memdesc::weakened!("free blocks seen relaxed", Acquire));
+                // Acquire: as `Words::load`, and as little missed by any model.
+                let value = value.load(Ordering::Acquire);
                 if value != 0 && result.is_ok() {
                     result = visitor(level, word, value);
                 }

@@ -83,6 +83,10 @@ pub(crate) struct Slot {
     /// The same for orders 3 to 5.
     pub(super) near_large: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
+    /// A warm word, level in the low bits, below which nothing was reported when
+    /// the reporter's count of marks was `bare_since`.
+    bare: AtomicU64,
+    bare_since: AtomicU64,
     /// The node of lookup where the owner works.
     pub(crate) leaf: Leaf,
     // Never written.
@@ -107,6 +111,8 @@ impl Slot {
             near: AtomicU64::new(near),
             near_large: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
+            bare: AtomicU64::new(NONE),
+            bare_since: AtomicU64::new(0),
             leaf,
             class,
             closed: Line(AtomicU64::new(0)),
@@ -171,6 +177,20 @@ impl Slot {
         before
     }
 
+    /// Whether nothing below the word was reported or seen when the count of
+    /// marks was this.
+    #[inline]
+    pub(super) fn is_bare(&self, level: u32, word: u64, marks: u64) -> bool {
+        self.bare.load(Ordering::Relaxed) == bare_code(level, word)
+            && self.bare_since.load(Ordering::Relaxed) == marks
+    }
+
+    /// Nothing was, and the count was read before the bits.
+    pub(super) fn set_bare(&self, level: u32, word: u64, marks: u64) {
+        self.bare.store(bare_code(level, word), Ordering::Relaxed);
+        self.bare_since.store(marks, Ordering::Relaxed);
+    }
+
     /// The masks, with their words.
     pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
         self.claims.iter().chain(&self.pending)
@@ -200,6 +220,11 @@ impl Slot {
     pub(crate) fn hidden_granules(&self) -> u64 {
         self.held().map(|held| u64::from(held.mask().count_ones())).sum()
     }
+}
+
+/// A word (of at most 58 bits) and its level.
+fn bare_code(level: u32, word: u64) -> u64 {
+    word << 4 | u64::from(level)
 }
 
 /// The owner is inside its bracket until this is dropped.

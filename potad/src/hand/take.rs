@@ -29,6 +29,7 @@ use super::held::Held;
 use super::slot::{CLAIMED_ORDERS, Slot};
 use crate::error::OutOfMemory;
 use crate::forest::{Taken, lowest_run};
+use crate::reported::Reported;
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
@@ -71,27 +72,51 @@ impl Slot {
     }
 
     /// Takes the lowest block out of the level's warm word: one compare-exchange.
+    ///
+    /// Where a reporter is attached, the word must be known to be bare of its
+    /// bits, and stay so: else they are looked for.
     #[inline(never)]
-    fn take_warm(&self, stock: &Stock, order: Order) -> Option<Code> {
-        if stock.is_reported() {
-            return self.take_warm_reported(stock, order);
-        }
+    pub(crate) fn take_warm(&self, stock: &Stock, order: Order) -> Option<Code> {
         let level = order.level();
         let word = self.warm(level)?;
+        let reported = stock.reported.get();
+        if let Some(reported) = reported
+            && !self.is_bare(level, word, reported.marks())
+        {
+            return self.take_warm_reported(stock, reported, order);
+        }
         let first = stock.forest.take_lowest(level, word, order.run(), 0)?;
-        Code::at(word, first, order)
+        let code = Code::at(word, first, order)?;
+        // Again, after the take: bits that the giver set count by now.
+        if let Some(reported) = reported
+            && !self.is_bare(level, word, reported.marks())
+        {
+            reported.forget(code.block());
+        }
+        Some(code)
     }
 
-    /// The same where a reporter is attached.
+    /// The same of a word with bits: takes others before what is reported, and
+    /// forgets that it was.
     #[inline(never)]
-    fn take_warm_reported(&self, stock: &Stock, order: Order) -> Option<Code> {
+    fn take_warm_reported(&self, stock: &Stock, reported: &Reported, order: Order) -> Option<Code> {
         let level = order.level();
         let word = self.warm(level)?;
-        let avoided = stock.avoided(level, word);
+        let avoided = reported.places(level, word);
         let first = stock.forest.take_lowest(level, word, order.run(), avoided)?;
         let code = Code::at(word, first, order)?;
-        stock.on_take_code(code);
+        reported.forget(code.block());
+        self.note_bare(reported, level, word);
         Some(code)
+    }
+
+    /// Notes a word below which nothing is reported, until something is.
+    fn note_bare(&self, reported: &Reported, level: u32, word: u64) {
+        // In this order: what is marked after the look is not counted yet.
+        let marks = reported.marks();
+        if reported.is_bare(level, word) {
+            self.set_bare(level, word, marks);
+        }
     }
 
     /// Takes a block, if the hand or the forest has one.
@@ -118,7 +143,7 @@ impl Slot {
     }
 
     /// Takes a block from the forest, the warm word first.
-    pub(super) fn take_shared(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
+    pub(crate) fn take_shared(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
         if let Some(code) = self.take_warm(stock, order) {
             return Ok(Taken::Block(code.block()));
         }
@@ -142,8 +167,15 @@ impl Slot {
     /// merge.
     pub(super) fn keep_warm(&self, stock: &Stock, block: Block) {
         let (level, word) = (block.order().level(), block.place().word);
-        if let Some(before) = self.set_warm(level, Some(word)).filter(|&before| before != word) {
+        let before = self.set_warm(level, Some(word));
+        if before == Some(word) {
+            return;
+        }
+        if let Some(before) = before {
             stock.forest.merge(level, before);
+        }
+        if let Some(reported) = stock.reported.get() {
+            self.note_bare(reported, level, word);
         }
     }
 

@@ -1,0 +1,289 @@
+//! The allocator against intervals: blocks of every order and flavour, through
+//! zone and hands, single and in batches; splits, merges, replacements and
+//! shrinking; look-ups and references; failures; spans that come and go; and
+//! what must be refused.
+//!
+//! Each answer is compared, and a refusal is only believed if the reference has
+//! nothing either; at every fourth step (for it looks at every word) the zone
+//! validates itself and has as many free granules as the reference. In the end everything is given back, and what is free must be the
+//! largest blocks that there can be.
+
+mod change;
+mod look;
+mod misuse;
+mod plug;
+
+use crate::world::{Failed, World};
+use crate::{Bytes, Tally};
+use memdesc::{Block as Place, Descriptor, OwnerId};
+use potad::{BareBlock, Block, Error, Hand, RawBlock, Ref, Removal};
+
+/// What a story is made of.
+pub const OPERATIONS: [&str; 24] = [
+    "alloc bare",
+    "alloc raw",
+    "alloc typed",
+    "free",
+    "alloc many",
+    "free many",
+    "split",
+    "shrink",
+    "merge",
+    "replace",
+    "get",
+    "put",
+    "lock",
+    "find",
+    "next",
+    "hand",
+    "flush",
+    "failure",
+    "hot add",
+    "hot remove",
+    "finish",
+    "cancel",
+    "adopt",
+    "misuse",
+];
+
+/// Blocks that are live at most: what makes a step cheap.
+const MOST: usize = 24;
+
+/// What typed blocks carry.
+#[derive(Debug)]
+struct Folio(u32);
+
+impl Descriptor for Folio {
+    const NAME: &'static str = "folio";
+}
+
+#[derive(Debug)]
+enum Live {
+    Bare(BareBlock),
+    Raw(RawBlock, OwnerId),
+    Typed(Block<Folio>, u32),
+}
+
+impl Live {
+    fn place(&self) -> Place {
+        match self {
+            Self::Bare(block) => block.block(),
+            Self::Raw(block, _) => block.block(),
+            Self::Typed(block, _) => block.block(),
+        }
+    }
+}
+
+/// Tells one story.
+///
+/// # Panics
+///
+/// If the allocator does not do as the reference does.
+pub fn run(data: &[u8]) -> Tally {
+    let mut bytes = Bytes::new(data);
+    let mut story = Story::new(&mut bytes);
+    let mut steps = 0u32;
+    while !bytes.is_empty() {
+        let operation = bytes.below(OPERATIONS.len());
+        let was_done = story.step(operation, &mut bytes);
+        story.tally.count(operation, was_done);
+        steps += 1;
+        if steps.is_multiple_of(4) {
+            story.world.check();
+        }
+    }
+    story.end()
+}
+
+struct Story {
+    // Before the world: what it holds goes first.
+    refs: Vec<(Ref<Folio>, u32)>,
+    live: Vec<Live>,
+    hands: Vec<Hand>,
+    /// As `World::leaving`.
+    removals: Vec<Removal>,
+    world: World,
+    number: u32,
+    tally: Tally,
+}
+
+impl Story {
+    fn new(bytes: &mut Bytes<'_>) -> Self {
+        Self {
+            refs: Vec::new(),
+            live: Vec::new(),
+            hands: Vec::new(),
+            removals: Vec::new(),
+            world: World::new(bytes),
+            number: 0,
+            tally: Tally::new(&OPERATIONS),
+        }
+    }
+
+    /// One operation; returns whether it came to anything.
+    fn step(&mut self, operation: usize, bytes: &mut Bytes<'_>) -> bool {
+        match operation {
+            0..3 => self.alloc(operation, bytes),
+            3 => self.free(bytes),
+            4 => self.alloc_many(bytes),
+            5 => self.free_many(bytes),
+            6 => self.split(bytes),
+            7 => self.shrink(bytes),
+            8 => self.merge(bytes),
+            9 => self.replace(bytes),
+            10 => self.get(bytes),
+            11 => self.put(bytes),
+            12 => self.lock(bytes),
+            13 => self.find(bytes),
+            14 => self.next(bytes),
+            15 => self.hand(bytes),
+            16 => match bytes.below(3) {
+                at if at < self.hands.len() => {
+                    self.hands[at].flush();
+                    true
+                }
+                _ => false,
+            },
+            17 => self.fail(bytes),
+            18 => self.hot_add(bytes),
+            19 => self.hot_remove(bytes),
+            20 => self.finish(bytes),
+            21 => self.cancel(bytes),
+            22 => self.adopt(bytes),
+            _ => self.misuse(bytes),
+        }
+    }
+
+    fn alloc(&mut self, flavour: usize, bytes: &mut Bytes<'_>) -> bool {
+        let (order, by) = (self.world.any_order(bytes), bytes.below(4));
+        if self.live.len() >= MOST {
+            return false;
+        }
+        let (zone, hand) = (&self.world.zone, self.hands.get_mut(by));
+        self.number += 1;
+        let (number, owner) = (self.number, OwnerId(3));
+        let live = match (flavour, hand) {
+            (0, None) => zone.alloc_bare(order).map(Live::Bare),
+            (0, Some(hand)) => hand.alloc_bare(order).map(Live::Bare),
+            (1, None) => zone.alloc_raw(order, owner).map(|block| Live::Raw(block, owner)),
+            (1, Some(hand)) => hand.alloc_raw(order, owner).map(|block| Live::Raw(block, owner)),
+            (_, None) => typed(zone.alloc(order, Folio(number)), number),
+            (_, Some(hand)) => typed(hand.alloc(order, Folio(number)), number),
+        };
+        self.world.took(order, live.as_ref().map(Live::place));
+        self.live.extend(live.ok());
+        self.live.len() < MOST && self.live.last().is_some_and(|live| live.place().order() == order)
+    }
+
+    fn free(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let (live, by) = (bytes.take(&mut self.live), bytes.below(4));
+        let Some(live) = live else { return false };
+        self.free_one(live, by);
+        true
+    }
+
+    fn free_one(&mut self, live: Live, by: usize) {
+        let place = live.place();
+        let (zone, hand) = (&self.world.zone, self.hands.get_mut(by));
+        match (live, hand) {
+            (Live::Bare(block), None) => zone.free_bare(block).expect("live"),
+            (Live::Bare(block), Some(hand)) => hand.free_bare(block).expect("live"),
+            (Live::Raw(block, _), None) => zone.free_raw(block).expect("live"),
+            (Live::Raw(block, _), Some(hand)) => hand.free_raw(block).expect("live"),
+            (Live::Typed(block, _), None) => zone.free(block).expect("live"),
+            (Live::Typed(block, _), Some(_)) => drop(block),
+        }
+        // What somebody has a reference to is kept until that is gone.
+        if !self.refs.iter().any(|(reference, _)| reference.block() == place) {
+            self.world.gave(place.base().0, place.last().0);
+        }
+    }
+
+    fn alloc_many(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let (order, by) = (self.world.any_order(bytes), bytes.below(4));
+        let count = bytes.below(MOST).min(MOST.saturating_sub(self.live.len()));
+        let mut out = Vec::new();
+        let taken = match self.hands.get_mut(by) {
+            None => self.world.zone.alloc_many(order, count, |block| out.push(block)),
+            Some(hand) => hand.alloc_many(order, count, |block| out.push(block)),
+        };
+        for block in &out {
+            self.world.took(order, Ok(block.block()));
+        }
+        match &taken {
+            Ok(taken) => {
+                assert_eq!(*taken, out.len());
+                assert!(*taken == count || !self.world.has(order), "{taken} of {count}");
+            }
+            Err(why) => self.world.took(order, Err(why)),
+        }
+        self.live.extend(out.into_iter().map(Live::Bare));
+        taken == Ok(count)
+    }
+
+    fn free_many(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let (most, by) = (bytes.below(MOST), bytes.below(4));
+        let mut blocks = Vec::new();
+        while blocks.len() < most
+            && let Some(at) = self.live.iter().position(|live| matches!(live, Live::Bare(_)))
+            && let Live::Bare(block) = self.live.swap_remove(at)
+        {
+            self.world.gave(block.base().0, block.block().last().0);
+            blocks.push(block);
+        }
+        let count = blocks.len();
+        let freed = match self.hands.get_mut(by) {
+            None => self.world.zone.free_many(blocks),
+            Some(hand) => hand.free_many(blocks),
+        };
+        assert_eq!(freed.expect("live"), count);
+        count > 0
+    }
+
+    fn hand(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        if self.hands.len() < 3 && !bytes.once_in(3) {
+            self.hands.push(self.world.zone.hand());
+            return true;
+        }
+        drop(bytes.take(&mut self.hands));
+        false
+    }
+
+    /// Everything goes back, and all is as it was.
+    fn end(mut self) -> Tally {
+        self.world.check();
+        while !self.removals.is_empty() {
+            self.removals.pop().expect("not empty").cancel();
+            self.world.stays(self.removals.len());
+        }
+        while let Some(live) = self.live.pop() {
+            self.free_one(live, 3);
+        }
+        while let Some((reference, number)) = self.refs.pop() {
+            let place = reference.block();
+            drop(reference);
+            if self.described(place.base().0) != Some((place, number)) {
+                self.world.gave(place.base().0, place.last().0);
+            }
+        }
+        self.hands.clear();
+        let out = self.world.failed.values().filter(|state| **state != Failed::Gone).count();
+        assert_eq!(self.world.free.count(), self.world.spans.count() - out as u64);
+        self.world.check_whole();
+        self.world.check();
+        self.tally
+    }
+}
+
+fn typed(
+    allocated: Result<Block<Folio>, potad::Refused<Folio>>,
+    number: u32,
+) -> Result<Live, Error> {
+    match allocated {
+        Ok(block) => Ok(Live::Typed(block, number)),
+        Err(refused) => {
+            assert_eq!(refused.given.0, number, "the body comes back");
+            Err(refused.why)
+        }
+    }
+}
