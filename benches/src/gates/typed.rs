@@ -110,7 +110,7 @@ pub(super) fn remote() -> Option<f64> {
             }
             if batch >= UNDER_WAY {
                 made = receive.recv().ok()?;
-                made.clear();
+                Block::drop_many(made.drain(..));
             }
         }
         Some(begun.elapsed())
