@@ -1,4 +1,3 @@
-//! Pages of the pool: taken, given back while they stay, and returned. One test:
 //! Pages of the pool: taken, given back while they stay, and returned. Only the
 //! first test takes any: the pool is the process's.
 
