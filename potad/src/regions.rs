@@ -366,6 +366,58 @@ mod tests {
         assert_eq!(site(), Some(Site::Whole { word: 24 }), "a fresh one");
     }
 
+    #[test]
+    fn of_its_own_the_lowest_comes_first_in_which_half_of_the_words_have_something() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        let mine = Class::new(1);
+        for (region, free) in [(0, 3), (1, 4), (3, 7)] {
+            leave(&forest, region, free);
+            homes.settle(region << WORDS, mine);
+        }
+        // Near is a region that is all free, and nobody's home.
+        let site = || search(&forest, &homes, mine).site(Granule(2 * 512));
+        assert_eq!(site(), Some(Site::Whole { word: 12 }));
+        leave_none(&forest, 12);
+        assert_eq!(site(), Some(Site::Whole { word: 25 }));
+        for word in 25..30 {
+            leave_none(&forest, word);
+        }
+        assert_eq!(site(), Some(Site::Whole { word: 5 }), "none has so many: the lowest");
+    }
+
+    #[test]
+    fn what_a_larger_block_has_broken_is_used_before_another_region_is_opened() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        give_larger(&forest);
+        leave(&forest, 1, 3);
+        let site = search(&forest, &homes, Class::new(1)).site(Granule(0));
+        assert_eq!(site, Some(Site::Whole { word: 13 }));
+    }
+
+    #[test]
+    fn a_region_counts_as_opened_by_a_place_only_if_all_else_in_it_is_free() {
+        let forest = four_regions();
+        let place = |at| Block::containing(Granule(at), Order::new(3).unwrap());
+        let take = |block| assert_eq!(forest.take_exact(block), Ok(Taken::Block(block)));
+        take(place(512));
+        assert!(is_fresh_but_for(&forest, place(512).place()));
+        take(Block::containing(Granule(512 + 40), Order::ZERO));
+        take(place(512 + 8));
+        assert!(!is_fresh_but_for(&forest, place(512 + 8).place()));
+    }
+
+    #[test]
+    fn the_look_for_a_run_goes_on_where_the_last_one_ended() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        let mine = Class::new(1);
+        leave(&forest, 0, 1);
+        homes.settle(0, mine);
+        let mut pairs = Search { run: 2, from: 5, ..search(&forest, &homes, mine) };
+        // Nothing above: it turns, and says where it found something.
+        assert_eq!(pairs.site(Granule(1 << 11)), Some(Site::Whole { word: 7 }));
+        assert_eq!(pairs.from, 0);
+    }
+
     /// Makes a block of level 2 free.
     fn give_larger(forest: &Forest) {
         let order = Order::new(2 * ORDERS_PER_LEVEL).unwrap();
