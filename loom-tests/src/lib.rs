@@ -19,6 +19,7 @@
 //! | `a_hands`, `a_remove` | A6, A7; A8 | the rendezvous; ranges that leave |
 //! | `r_counts`, `r_lock`, `r_moves`, `r_keep` | R1 to R6, R10, R18 | descriptors |
 //! | `r_tree`, `r_cut`, `r_leaf`, `r_ranges` | R8, R10, R12 | the tree and the range map |
+//! | `r_messages` | what a change carries along | every word that a look-up reads |
 //! | `r_zone`, `r_owners` | R7 to R9, R15; R14 | blocks that change hands while something happens to them |
 //! | `r_epoch` | R1, R2, R6, R17 | the real epoch |
 //! | `p_isolate`, `p_engine` | P1 to P5 | reporting |

@@ -197,7 +197,7 @@ fn carry_through_a_hand() {
 
 #[test]
 fn a_write_is_seen_by_who_empties_the_hand() {
-    model("carry free into a hand || close", 250_000, carry_through_a_hand);
+    model("carry free into a hand || close", 222_000, carry_through_a_hand);
 }
 
 #[test]

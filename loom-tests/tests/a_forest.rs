@@ -160,7 +160,7 @@ fn a4_region_note_against_set() {
 
 #[test]
 fn a4_region_noted_empty_meets_set() {
-    model("A4 note || set", 30, a4_region_note_against_set);
+    model("A4 note || set", 27, a4_region_note_against_set);
 }
 
 #[test]

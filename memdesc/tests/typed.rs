@@ -315,3 +315,79 @@ fn stress_readers_against_the_last_put() {
     }
     panic!("{} of {rounds} freed", home.0.dropped.load(Relaxed));
 }
+
+/// Whatever handle one has, it says the same of the descriptor.
+#[test]
+fn every_handle_says_the_same() {
+    let home = OneSlot::new();
+    let folio = home.publish_folio();
+    let (block, says) = (folio.block(), (OwnerId(3), "Folio"));
+    assert_eq!((folio.owner(), folio.header().refs()), (OwnerId(3), 1));
+    {
+        let guard = pin();
+        let found = home.find(&guard).unwrap();
+        assert_eq!((found.block(), (found.owner(), found.kind_name())), (block, says));
+        assert_eq!(found.immediate(), None);
+        let peeked = found.descriptor().unwrap();
+        assert_eq!((peeked.block(), (peeked.owner(), peeked.kind_name())), (block, says));
+        assert!(peeked.downcast::<Slab>().is_none() && peeked.tail::<u64>().is_empty());
+        assert_eq!(found.downcast::<Folio>().unwrap().get().mapped.load(Relaxed), 42);
+    }
+    {
+        let locked = folio.lock();
+        assert_eq!((locked.block(), locked.owner()), (block, OwnerId(3)));
+        assert!(!locked.is_moved() && !locked.is_poisoned());
+        assert!(Arc::ptr_eq(&locked.home().0, &home.0));
+        let text = format!("{:?}", folio.header());
+        assert!(text.contains("locked") && !text.contains("poisoned"), "{text}");
+    }
+    let erased = folio.erase();
+    assert_eq!((erased.block(), (erased.owner(), erased.kind_name())), (block, says));
+    assert!(Arc::ptr_eq(&erased.home().0, &home.0));
+    {
+        let locked = erased.lock();
+        assert_eq!((locked.block(), (locked.owner(), locked.kind_name())), (block, says));
+        assert!(!locked.is_poisoned() && locked.contains(block.base()));
+        let another = locked.to_ref().unwrap();
+        assert_eq!((another.word(), another.header().refs()), (locked.word(), 2));
+        locked.poison();
+        assert!(locked.is_poisoned() && another.header().is_poisoned());
+        let locked = locked.downcast::<Slab>().unwrap_err();
+        assert_eq!(locked.header().refs(), 2);
+        assert!(locked.downcast::<Folio>().unwrap().is_poisoned());
+    }
+    assert_eq!(erased.header().refs(), 1);
+    let folio = erased.downcast::<Slab>().unwrap_err().downcast::<Folio>().unwrap();
+    let locked = folio.into_locked();
+    assert_eq!(locked.mapped.load(Relaxed), 42);
+    drop(locked);
+    assert_eq!((home.torn_down(), home.0.poisoned.load(Relaxed)), (1, 1), "the lock was the last");
+}
+
+/// What did not come to be published gives its body back.
+#[test]
+fn a_fresh_one_has_no_place_until_it_is_given_one() {
+    let home = OneSlot::new();
+    let fresh = Fresh::new(home.clone(), OwnerId(3), Slab([7; 360])).ok().unwrap();
+    assert_eq!((fresh.owner(), fresh.0[359]), (OwnerId(3), 7));
+    fresh.set_place(Block::containing(Granule(8), Order::new(3).unwrap()));
+    fresh.clear_place();
+    assert!(Arc::ptr_eq(&fresh.home().0, &home.0));
+    assert_eq!(fresh.into_body().0, [7; 360]);
+    assert_eq!(home.torn_down(), 0);
+}
+
+#[test]
+fn numbers_of_kinds_are_in_range_and_differ() {
+    assert!(kinds_differ(&[1, 2, 31]) && kinds_differ(&[]));
+    for wrong in [&[1, 1][..], &[0], &[32], &[5, 1, 5]] {
+        assert!(!kinds_differ(wrong), "{wrong:?}");
+    }
+    let kinds = Kinds::new();
+    assert!(kinds.is_empty());
+    Mm::register(&kinds).unwrap();
+    assert_eq!((kinds.is_empty(), kinds.len()), (false, 2));
+    let slab = kinds.of::<Slab>().unwrap();
+    assert_eq!((slab.get(), kinds.name(slab)), (5, Some("Slab")));
+    assert_eq!(kinds.name(Kind::new(2).unwrap()), None);
+}
