@@ -21,7 +21,7 @@ use crate::tree::Tree;
 use core::ptr;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::barrier;
-use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Word, pin, seeded};
+use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Order, Word, pin, seeded};
 
 impl<H: Home> Tree<H> {
     /// Publishes an immediate word for a block that the caller owns.
@@ -56,6 +56,40 @@ impl<H: Home> Tree<H> {
         self.announce(block.order().level());
         self.fill(&vacant, immediate.pack(), block.order().level());
         Ok(())
+    }
+
+    /// As [`publish_immediate`](Self::publish_immediate), if the block is of order
+    /// 0, its node is there and its slot empty: whether it was done. Allocates
+    /// nothing, and pins nothing.
+    ///
+    /// ```
+    /// # use memdesc::*;
+    /// # use potad_lookup::*;
+    /// # #[derive(Clone)] struct Nobody(Kinds);
+    /// # impl Home for Nobody {
+    /// #     fn kinds(&self) -> &Kinds { &self.0 }
+    /// #     fn teardown(_: Dead<Self>) {}
+    /// # }
+    /// let tree = Tree::<Nobody>::new();
+    /// let block = |at| Block::new(Granule(at), Order::ZERO);
+    /// let word = Immediate::new(Subtype::Quarantine, OwnerId(7), Order::ZERO);
+    /// assert!(!tree.publish_if_there(block(64)?, word), "no node yet");
+    /// tree.publish_immediate(block(65)?, word)?;
+    /// assert!(tree.publish_if_there(block(64)?, word));
+    /// assert!(!tree.publish_if_there(block(64)?, word), "it is there");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_if_there(&self, block: Block, immediate: Immediate) -> bool {
+        if block.order() != Order::ZERO || immediate.order != block.order() {
+            return false;
+        }
+        let Some([slot]) = self.slots(block) else { return false };
+        // Relaxed and Release: as in any publication by the granule's owner.
+        let vacant = slot.load(Ordering::Relaxed).is_empty();
+        if vacant {
+            slot.store(immediate.pack(), Ordering::Release);
+        }
+        vacant
     }
 
     /// Takes the word of a block out and returns what it said, poison hint

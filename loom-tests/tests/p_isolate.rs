@@ -292,3 +292,37 @@ fn p4_a_warm_word_is_found_bare_beside_a_report() {
 fn p4_weakened_marks_are_counted_relaxed() {
     twin("P4", "marks are counted relaxed", || p4_bare(false));
 }
+
+/// P4: a batch goes back while somebody allocates: whichever of it is had first,
+/// its bits were set before that.
+fn p4_batch() {
+    let ground = ground([block(0, 0), block(2, 0)]);
+    let reporter = ground.front();
+    let isolated = [0, 2].map(|at| ground.isolate(&reporter, &mut Granule(at), 0).unwrap());
+    let front = ground.front();
+    let user = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            let mine = ground.alloc_shared(&front, 0);
+            if let Some(mine) = mine {
+                assert!(!ground.is_reported(mine), "in use, and believed reported");
+            }
+            (mine, front)
+        })
+    };
+    ground.put_back_all(&reporter, &isolated.map(|block| (block, HostSays::Zeroed)));
+    let (mine, _front) = user.join().unwrap();
+    for block in isolated {
+        assert_eq!(ground.is_reported(block), Some(block) != mine, "{block:?}, {mine:?} in use");
+    }
+}
+
+#[test]
+fn p4_a_batch_put_back_meets_an_allocation() {
+    model("P4 put back a batch || alloc", 10504, p4_batch);
+}
+
+#[test]
+fn p4_twin_a_batch_noted_after_it_was_given() {
+    twin("P4", "a batch noted after it was given", p4_batch);
+}

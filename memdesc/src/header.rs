@@ -214,6 +214,13 @@ impl Header {
         (self.state.load(Ordering::Relaxed) >> REFS_SHIFT) as u32
     }
 
+    /// Asks for the header's line, to be counted or locked soon, where another
+    /// thread may have used it last.
+    #[inline]
+    pub fn prefetch(&self) {
+        crate::prefetch::prefetch_to_write(&raw const self.state);
+    }
+
     /// The owner, which never changes.
     pub fn owner(&self) -> OwnerId {
         // Relaxed: written before publish. Truncates to the 16 bits meant.

@@ -25,8 +25,9 @@
 //! A block that was being allocated or freed is in none of these states while
 //! the hands are closed, so the call ends only on a proof; or, if a teardown
 //! takes longer than anybody should wait, with *delayed*, and the granule is
-//! looked for again by the next report of it and by
-//! [`Zone::retry_failures`].
+//! looked for again by the next report of it, by [`Zone::retry_failures`], and,
+//! a few at a time, by [`Zone::report_queued`]. If its teardown ends first the
+//! granule is kept there; a slow path then counts the outcome.
 //!
 //! # Cost
 //!
@@ -160,8 +161,12 @@ impl Zone {
 
     /// Looks again for the granules whose report was
     /// [delayed](FailureReport::delayed), and tells their owners; returns what
-    /// became of them. Not done by allocations, which cannot know what locks
-    /// their callers hold.
+    /// became of them.
+    ///
+    /// [`report_queued`](Self::report_queued) does so too, for a few. Allocations
+    /// do not, for they cannot know what locks their callers hold; but what has
+    /// become free meanwhile has no owner to be told, and their slow ways see to
+    /// it.
     ///
     /// ```
     /// # use potad::{FailureReport, Potad, Resource};
@@ -172,18 +177,20 @@ impl Zone {
     /// ```
     pub fn retry_failures(&self) -> FailureReport {
         let state = self.state();
-        let mut report = FailureReport::default();
-        for at in state.stock.poison.delayed() {
-            report.granules += 1;
-            let all = state.units_of(at);
-            let failed = state.stock.poison.lines().first_in(all);
-            let kind = failed.map_or(FailureKind::Found, |failed| failed.kind);
-            let units = failed.map_or(all, |failed| failed.span);
-            state.find_and_tell(at, units, kind, Tell::Owner, &mut report);
-        }
+        let report = state.retry_delayed(u64::MAX, PATIENCE);
         state.mend();
         report
     }
+}
+
+/// What is looked for.
+struct Look {
+    at: Granule,
+    units: Span,
+    kind: FailureKind,
+    tell: Tell,
+    /// Looks at a descriptor that somebody tears down.
+    patience: u32,
 }
 
 /// Whom a report tells what it found.
@@ -196,6 +203,30 @@ enum Tell {
 }
 
 impl State {
+    /// Looks again for up to so many granules whose outcome is owed, each with so
+    /// much patience. The caller holds no lock that an owner might want.
+    pub(crate) fn retry_delayed(&self, most: u64, patience: u32) -> FailureReport {
+        let mut report = FailureReport::default();
+        let mut from = Some(Granule(0));
+        while report.granules < most
+            && let Some(at) = from.and_then(|from| self.stock.poison.take_delayed(from))
+        {
+            report.granules += 1;
+            let (units, kind) = self.failed_units(at);
+            let look = Look { at, units, kind, tell: Tell::Owner, patience };
+            self.find_and_tell(look, &mut report);
+            from = at.0.checked_add(1).map(Granule);
+        }
+        report
+    }
+
+    /// The first units of a granule that failed, and how.
+    pub(crate) fn failed_units(&self, at: Granule) -> (Span, FailureKind) {
+        let all = self.units_of(at);
+        let failed = self.stock.poison.first_line_in(all);
+        failed.map_or((all, FailureKind::Found), |failed| (failed.span, failed.kind))
+    }
+
     /// Fails what the zone has of some units.
     pub(crate) fn fail_units(
         &self,
@@ -256,7 +287,7 @@ impl State {
         if look {
             report.first += u64::from(first);
             let tell = if tell { Tell::Owner } else { Tell::Nobody };
-            self.find_and_tell(at, units, kind, tell, report);
+            self.find_and_tell(Look { at, units, kind, tell, patience: PATIENCE }, report);
         }
         Ok(())
     }
@@ -264,15 +295,8 @@ impl State {
     /// Looks for a granule that is on record until it is proved to be known, or
     /// out of circulation. Beside a report that is on its way this tells nobody,
     /// but it waits for the proof as well.
-    fn find_and_tell(
-        &self,
-        at: Granule,
-        units: Span,
-        kind: FailureKind,
-        tell: Tell,
-        report: &mut FailureReport,
-    ) {
-        let mut patience = PATIENCE;
+    fn find_and_tell(&self, look: Look, report: &mut FailureReport) {
+        let Look { at, units, kind, tell, mut patience } = look;
         let (owner, block, name) = loop {
             match self.locate(at) {
                 Where::Quarantined if tell == Tell::Nobody => return,
@@ -299,6 +323,8 @@ impl State {
                 Where::Dying => {
                     if tell == Tell::Owner {
                         self.stock.poison.set_delayed(at, true);
+                        // The teardown may have ended just before.
+                        self.due();
                     }
                     report.delayed += 1;
                     report.outcome = worse(report.outcome, Outcome::Delayed);

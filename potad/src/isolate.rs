@@ -268,12 +268,11 @@ impl State {
 
     /// As [`put_back`](Self::put_back) for each.
     fn put_back_all(&self, slot: &Slot, batch: &[(Isolated, HostSays)]) {
-        // While they are ours still: a taker finds the bits.
-        self.stock.note(batch.iter().map(|(isolated, says)| (isolated.block, *says)));
-        for (isolated, _) in batch {
-            let given = self.give_back(slot, isolated.block);
-            debug_assert_eq!(given, Ok(()), "{isolated:?} was isolated");
-        }
+        let told = batch.iter().map(|(isolated, says)| (isolated.block, *says));
+        self.stock.put_back_all(told, |block| {
+            let given = self.give_back(slot, block);
+            debug_assert_eq!(given, Ok(()), "{block:?} was isolated");
+        });
     }
 
     /// Gives an isolated block back that was noted already.
@@ -377,6 +376,22 @@ impl Stock {
         // While the block is ours still: a taker finds the bits.
         note();
         give(self)
+    }
+
+    /// As [`put_back`](Self::put_back) for a batch: all of it is noted before any
+    /// of it is given.
+    pub(crate) fn put_back_all(
+        &self,
+        batch: impl Iterator<Item = (Block, HostSays)> + Clone,
+        give: impl FnMut(Block),
+    ) {
+        let blocks = batch.clone().map(|(block, _)| block);
+        if memdesc::seeded!("a batch noted after it was given") {
+            blocks.for_each(give);
+            return self.note(batch);
+        }
+        self.note(batch);
+        blocks.for_each(give);
     }
 
     /// Gives a block past the hand: what a hand holds is handed out with no look

@@ -19,7 +19,7 @@ use crate::poison::{Keeping, Poisoned};
 use crate::state::{State, immediate};
 use lookup::LookupError;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Granule, Immediate, Order, OwnerId, Subtype};
+use memdesc::{Block, Granule, Immediate, Order, Outcome, OwnerId, Subtype};
 
 impl State {
     /// Something is to be mended.
@@ -45,6 +45,10 @@ impl State {
     }
 
     fn try_mend(&self) -> Result<(), OutOfMemory> {
+        while let Some(at) = self.stock.poison.settle_delayed() {
+            let (_, kind) = self.failed_units(at);
+            self.failures.end("free", kind, Outcome::Recovered);
+        }
         self.put_by()?;
         while let Some(at) = self.stock.poison.first_whole() {
             // The words of its parts first, of the system's memory.
@@ -78,9 +82,7 @@ impl State {
         if self.stock.poison.get(at) != Some(Poisoned::Quarantined) {
             return true;
         }
-        let word = immediate(Subtype::Quarantine, OwnerId::RESOURCE);
-        let word = Immediate { poisoned: true, ..word };
-        let shown = self.tree.publish_immediate(Block::containing(at, Order::ZERO), word);
+        let shown = self.tree.publish_immediate(Block::containing(at, Order::ZERO), sign());
         !matches!(shown, Err(LookupError::OutOfMemory { .. }))
     }
 
@@ -156,10 +158,17 @@ impl State {
     }
 
     /// A poisoned granule, and the block around it, is nobody's: it never
-    /// circulates again. Look-ups are told later, for that may take memory; the
-    /// record is the truth.
+    /// circulates again. Look-ups are told at once where the place for it is
+    /// there, else later, for that may take memory; the record is the truth. The
+    /// caller is inside a bracket, or every hand is closed.
     pub(crate) fn quarantine(&self, at: Granule, block: Block) -> Keeping {
         let kept = self.stock.poison.keep(at, block.order());
+        if kept == Keeping::Done
+            && block.order() == Order::ZERO
+            && self.tree.publish_if_there(block, sign())
+        {
+            self.stock.poison.shown(at);
+        }
         self.due();
         kept
     }
@@ -172,5 +181,70 @@ impl State {
             // Unpoisoned between its note and this.
             self.give_closed_block(block);
         }
+    }
+}
+
+/// The word that look-ups find in place of a quarantined granule.
+fn sign() -> Immediate {
+    Immediate { poisoned: true, ..immediate(Subtype::Quarantine, OwnerId::RESOURCE) }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use crate::{FailureQueue, Potad, Resource, Zone};
+    use alloc::sync::Arc;
+    use memdesc::sync::atomic::{AtomicU64, Ordering};
+    use memdesc::{FailedBlock, FailureKind, Order, Outcome, Owner, OwnerId};
+
+    #[derive(Default)]
+    struct Told(AtomicU64);
+
+    impl Owner for Told {
+        fn memory_failure(&self, _: &FailedBlock) -> Outcome {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Outcome::Ignored
+        }
+    }
+
+    /// A zone with a raw block whose failure is on record, as if its report had met
+    /// a teardown that took too long.
+    fn delayed() -> (Potad, Zone, Arc<Told>, crate::RawBlock) {
+        let potad = Potad::new();
+        let ram = Resource::new("ram").granule(4096).span(0..1 << 24);
+        let zone = potad.register(ram).unwrap();
+        let told = Arc::new(Told::default());
+        let owner: OwnerId = zone.register_owner(told.clone()).unwrap();
+        let block = zone.alloc_raw(Order::ZERO, owner).unwrap();
+        let (state, at) = (zone.state(), block.block().base());
+        state.stock.poison.note(at, state.units_of(at), FailureKind::Found).unwrap();
+        state.stock.poison.set_delayed(at, true);
+        assert_eq!(state.stock.poison.counts().delayed, 1);
+        (potad, zone, told, block)
+    }
+
+    #[test]
+    fn what_was_delayed_and_is_freed_is_settled_by_a_slow_path() {
+        let (_potad, zone, told, block) = delayed();
+        zone.free_raw(block).unwrap();
+        assert_eq!(zone.state().stock.poison.counts().delayed, 1, "a free settles nothing");
+        zone.state().mend();
+        assert_eq!(zone.state().stock.poison.counts().delayed, 0);
+        assert_eq!(zone.state().failures.by_name()["free"].recovered, 1);
+        zone.state().mend();
+        let _nothing = zone.retry_failures();
+        assert_eq!(zone.state().failures.by_name()["free"].recovered, 1, "once");
+        assert_eq!(told.0.load(Ordering::Relaxed), 0, "nobody has it");
+    }
+
+    #[test]
+    fn who_takes_failures_from_a_queue_tells_of_what_was_delayed() {
+        let (potad, zone, told, block) = delayed();
+        let queue = FailureQueue::new(4).unwrap();
+        assert_eq!(potad.report_queued(&queue, |_, _| {}), 0);
+        assert_eq!(told.0.load(Ordering::Relaxed), 1);
+        assert_eq!(potad.report_queued(&queue, |_, _| {}), 0);
+        assert_eq!(told.0.load(Ordering::Relaxed), 1, "once");
+        zone.free_raw(block).unwrap();
+        assert_eq!(zone.stats().quarantined, 1);
     }
 }

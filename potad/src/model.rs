@@ -243,6 +243,15 @@ impl Ground {
         taken.pop()
     }
 
+    /// As a zone puts a batch back, of which nothing is poisoned or leaves.
+    pub fn put_back_all(&self, front: &Front, batch: &[(Block, HostSays)]) {
+        let _inside = self.gate.enter(&front.slot);
+        self.stock.put_back_all(batch.iter().copied(), |block| {
+            let given = self.stock.give_past(&front.slot, block);
+            given.expect("the model owns what it gives");
+        });
+    }
+
     /// As a zone puts back; returns whether it was kept in a closing range.
     pub fn put_back(&self, front: &Front, block: Block, says: HostSays) -> bool {
         let _inside = self.gate.enter(&front.slot);

@@ -27,48 +27,14 @@
 
 use crate::error::OutOfMemory;
 use crate::poison_set::{PoisonSet, PoisonedRange};
+pub(crate) use crate::records::Poisoned;
+use crate::records::{HIDDEN, Known, PoisonCounts, Record, whole_of};
 use crate::resource::Span;
 use crate::sorted::Sorted;
 use alloc::vec::Vec;
 use memdesc::sync::Mutex;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Block, FailureKind, Granule, Granules, ORDERS_PER_LEVEL, Order, seeded};
-
-/// Where a poisoned granule is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Poisoned {
-    /// Somebody may still use it; it is kept when it comes back.
-    Pending,
-    /// It is out of circulation for good.
-    Quarantined,
-    /// It was, when its span left the zone.
-    Removed,
-}
-
-/// What is on record of a granule.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    state: Poisoned,
-    /// Of the block that is quarantined around it, for want of memory to break
-    /// it.
-    order: u8,
-    /// Pending, and not proved to be known to its owner: to be looked for again.
-    delayed: bool,
-    /// Pending, and a report of it is still on its way.
-    looking: bool,
-    /// Look-ups find a word that says so.
-    shown: bool,
-}
-
-impl Record {
-    /// Of a granule that is somebody's, and is to be kept.
-    const PENDING: Self =
-        Self { state: Poisoned::Pending, order: 0, delayed: false, looking: false, shown: false };
-
-    fn is_hidden(self) -> bool {
-        self.state == Poisoned::Quarantined && self.order == 0 && !self.shown
-    }
-}
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,33 +70,6 @@ pub(crate) struct Poison {
     /// The filter of the granules alone.
     poisoned: AtomicU64,
     known: Mutex<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    records: Sorted<Record>,
-    lines: PoisonSet,
-    /// Corrected errors per granule.
-    corrected: Sorted<u32>,
-    /// Some of the granules that are quarantined and not shown, if there are any.
-    hidden: Vec<u64>,
-    counts: PoisonCounts,
-}
-
-/// Granules to be shown that are remembered one by one.
-const HIDDEN: usize = 256;
-
-/// Granules on record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PoisonCounts {
-    pub(crate) pending: u64,
-    pub(crate) quarantined: u64,
-    /// Sound ones, quarantined with a block around a failed one.
-    pub(crate) beside: u64,
-    /// Of the pending ones, those to be looked for again.
-    pub(crate) delayed: u64,
-    /// Of the quarantined ones, those without a word that says so.
-    pub(crate) hidden: u64,
 }
 
 impl Poison {
@@ -182,24 +121,45 @@ impl Poison {
         Ok(Noted { look: true, first: true, tell: true, units })
     }
 
-    /// A granule that was looked for was, or was not, found for the time being.
+    /// A granule that was looked for was found, or its outcome is owed for the time
+    /// being.
     pub(crate) fn set_delayed(&self, at: Granule, delayed: bool) {
         let mut known = self.known.lock();
         if let Some(&record) = known.records.get(at.0) {
-            let delayed = delayed && record.state == Poisoned::Pending;
             // A key that is there: no memory is needed.
             let _there = known.set(at, Some(Record { delayed, looking: false, ..record }));
         }
     }
 
-    /// The granules to be looked for again.
-    pub(crate) fn delayed(&self) -> Vec<Granule> {
-        let known = self.known.lock();
-        if known.counts.delayed == 0 {
-            return Vec::new();
+    /// The first granule from one on whose outcome is owed: the caller looks for
+    /// it again, and says what it found by [`set_delayed`](Self::set_delayed).
+    pub(crate) fn take_delayed(&self, from: Granule) -> Option<Granule> {
+        let mut known = self.known.lock();
+        let at = known.owed(from.0, |_| true)?;
+        let record = known.records.get(at.0).copied()?;
+        // A key that is there: no memory is needed.
+        let _there = known.set(at, Some(Record { delayed: false, looking: true, ..record }));
+        Some(at)
+    }
+
+    /// Settles what was delayed and is out of circulation by now: its teardown
+    /// came to an end. Returns the granule, whose outcome the caller counts.
+    pub(crate) fn settle_delayed(&self) -> Option<Granule> {
+        let mut known = self.known.lock();
+        let at = known.owed(0, |record| record.state == Poisoned::Quarantined)?;
+        let record = known.records.get(at.0).copied()?;
+        // A key that is there: no memory is needed.
+        let _there = known.set(at, Some(Record { delayed: false, ..record }));
+        Some(at)
+    }
+
+    /// A granule that is quarantined has its word.
+    pub(crate) fn shown(&self, at: Granule) {
+        let mut known = self.known.lock();
+        if let Some(record) = known.records.get(at.0).copied().filter(|record| record.is_hidden()) {
+            // A key that is there: no memory is needed.
+            let _there = known.set(at, Some(Record { shown: true, ..record }));
         }
-        let delayed = known.records.from(0).filter(|(_, record)| record.delayed);
-        delayed.map(|(at, _)| Granule(at)).collect()
     }
 
     /// Whether any block at all is suspect.
@@ -413,6 +373,11 @@ impl Poison {
         self.known.lock().lines.clone()
     }
 
+    /// The first line that failed within some units.
+    pub(crate) fn first_line_in(&self, units: Span) -> Option<PoisonedRange> {
+        self.known.lock().lines.first_in(units)
+    }
+
     /// Gets ready for so many reports.
     pub(crate) fn refill(&self, reports: usize) -> Result<(), OutOfMemory> {
         let mut known = self.known.lock();
@@ -473,66 +438,6 @@ impl Poison {
         let sound = known.corrected.from(0).filter(|&(at, _)| known.records.get(at).is_none());
         sound.map(|(at, count)| (Granule(at), count)).collect()
     }
-}
-
-impl Known {
-    fn in_range(&self, range: Granules) -> impl Iterator<Item = (u64, Record)> + '_ {
-        let last = range.last().0;
-        self.records.from(range.first().0).take_while(move |&(at, _)| at <= last)
-    }
-
-    /// The blocks that are quarantined whole around a granule.
-    fn whole(&self) -> impl Iterator<Item = Block> + '_ {
-        let whole = self.records.from(0).filter(|(_, record)| record.order != 0);
-        whole.map(|(at, record)| whole_of(at, record))
-    }
-
-    /// Quarantines a granule, and the block of an order around it.
-    fn keep(&mut self, at: Granule, record: Record, order: u8) {
-        let kept = Record {
-            order,
-            delayed: false,
-            looking: false,
-            state: Poisoned::Quarantined,
-            ..record
-        };
-        // A key that is there: no memory is needed.
-        let _there = self.set(at, Some(kept));
-        if kept.is_hidden() && self.hidden.len() < self.hidden.capacity() {
-            self.hidden.push(at.0);
-        }
-    }
-
-    /// Changes a record, and the counts with it.
-    fn set(&mut self, at: Granule, record: Option<Record>) -> Result<(), OutOfMemory> {
-        let old = match record {
-            Some(record) => self.records.insert(at.0, record)?,
-            None => self.records.remove(at.0),
-        };
-        let counts = &mut self.counts;
-        for (record, step) in [(old, u64::MAX), (record, 1)] {
-            let Some(record) = record else { continue };
-            let Record { state, order, delayed, .. } = record;
-            let add = |count: &mut u64, by: u64| {
-                *count = count.wrapping_add(by.wrapping_mul(step));
-            };
-            match state {
-                Poisoned::Pending => add(&mut counts.pending, 1),
-                Poisoned::Quarantined => add(&mut counts.quarantined, 1),
-                Poisoned::Removed => {}
-            }
-            add(&mut counts.beside, (1 << order) - 1);
-            add(&mut counts.delayed, u64::from(delayed));
-            add(&mut counts.hidden, u64::from(record.is_hidden()));
-        }
-        Ok(())
-    }
-}
-
-/// The block that is quarantined around a granule.
-fn whole_of(at: u64, record: Record) -> Block {
-    let order = Order::new(u32::from(record.order)).unwrap_or(Order::ZERO);
-    Block::containing(Granule(at), order)
 }
 
 /// Whether a filter leaves it open that it has the block.

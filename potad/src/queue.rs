@@ -312,6 +312,10 @@ impl Potad {
         queue: &FailureQueue,
         each: impl FnMut(FailureEvent, Result<FailureReport, Error>),
     ) -> usize {
+        // One by one: the list may be called upon by owners, and a copy of it
+        // would take memory.
+        let zone = |number: usize| self.lock_zones().get(number).cloned();
+        (0..).map_while(zone).for_each(|zone| zone.retry_some());
         queue.report_by(|event| self.report_failure(event.address, event.lsb, event.kind), each)
     }
 }
@@ -325,9 +329,19 @@ impl Zone {
         queue: &FailureQueue,
         each: impl FnMut(FailureEvent, Result<FailureReport, Error>),
     ) -> usize {
+        self.retry_some();
         queue.report_by(|event| self.report_failure(event.address, event.lsb, event.kind), each)
     }
+
+    /// Looks again for a few granules whose report was delayed: who calls tells
+    /// any owner, and so holds no lock that one might want.
+    fn retry_some(&self) {
+        let _report = self.state().retry_delayed(RETRIES, 0);
+    }
 }
+
+/// Granules that one call looks for again.
+const RETRIES: u64 = 8;
 
 impl fmt::Debug for FailureQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -117,6 +117,32 @@ impl<T: Descriptor> Block<T> {
         self.0.tail()
     }
 
+    /// Drops many, and asks for the descriptor of each eight blocks before its
+    /// turn: where other threads wrote them last, their lines arrive while others
+    /// are dropped. One by one each drop would wait for its own.
+    ///
+    /// ```
+    /// # use potad::{Block, Potad, Resource, memdesc::{Descriptor, Order}};
+    /// # struct Folio;
+    /// # impl Descriptor for Folio { const NAME: &'static str = "folio"; }
+    /// # let potad = Potad::new();
+    /// # let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 30))?;
+    /// let folios: Result<Vec<_>, _> = (0..100).map(|_| ram.alloc(Order::ZERO, Folio)).collect();
+    /// let folios = folios.map_err(|refused| refused.why)?;
+    /// assert_eq!(ram.stats().free, ram.granules() - 100);
+    /// Block::drop_many(folios);
+    /// assert_eq!(ram.stats().free, ram.granules());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drop_many(blocks: impl IntoIterator<Item = Self>) {
+        let mut ahead: [Option<Self>; AHEAD] = [const { None }; AHEAD];
+        for (number, block) in blocks.into_iter().enumerate() {
+            block.0.header().prefetch();
+            // What comes out is the block of `AHEAD` turns ago.
+            drop(ahead[number % AHEAD].replace(block));
+        }
+    }
+
     pub(crate) fn reference(&self) -> &Ref<T> {
         &self.0
     }
@@ -125,6 +151,9 @@ impl<T: Descriptor> Block<T> {
         self.0.home().0.id
     }
 }
+
+/// Descriptors that are under way at once.
+const AHEAD: usize = 8;
 
 impl Zone {
     /// Allocates a block described by `body` and `len` items behind it, which

@@ -49,6 +49,26 @@ fn ram(granules: u64) -> (Potad, Zone) {
 }
 
 #[test]
+fn a_poisoned_granule_that_is_freed_is_seen_quarantined_at_once() {
+    let (_potad, ram) = ram(1 << 12);
+    // Beside a sound one, so that the node of their words is there.
+    let (block, _sound) = (
+        ram.alloc_raw(order(0), OwnerId(0)).unwrap(),
+        ram.alloc_raw(order(0), OwnerId(0)).unwrap(),
+    );
+    let address = block.block().base().0 * 4096;
+    assert_eq!(ram.report_failure(address, 12, Found).unwrap().notified, 1);
+    ram.free_raw(block).unwrap();
+    // No call comes between: nothing that puts memory by.
+    let guard = potad::memdesc::pin();
+    let seen = ram.find(address, &guard).and_then(|found| found.immediate()).unwrap();
+    assert_eq!((seen.subtype, seen.poisoned), (Subtype::Quarantine, true));
+    drop(guard);
+    assert_eq!(ram.stats().quarantined, 1);
+    assert!(ram.validate().is_ok());
+}
+
+#[test]
 fn a_set_counts_every_line_once_as_a_plain_set_does() {
     let mut set = PoisonSet::new(64).unwrap();
     let mut lines = BTreeSet::new();

@@ -9,7 +9,7 @@
 use crate::workload::{Random, per_op, together};
 use core::hint::black_box;
 use memdesc::sync::Mutex;
-use memdesc::{Order, pin};
+use memdesc::{Guard, Order, pin};
 use potad::{Block, Potad, Resource, Zone};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ pub(super) fn remote() -> Option<f64> {
             }
             if batch >= UNDER_WAY {
                 made = receive.recv().ok()?;
-                made.clear();
+                Block::drop_many(made.drain(..));
             }
         }
         Some(begun.elapsed())
@@ -133,21 +133,20 @@ fn reading(read: impl Fn(&Zone, u64) -> Option<u64>) -> Option<f64> {
     Some(per_op(run(READS)?, READS))
 }
 
-fn peek(zone: &Zone, address: u64) -> Option<u64> {
-    let guard = pin();
-    let found = zone.find(address, &guard)?;
+fn peek(zone: &Zone, address: u64, guard: &Guard) -> Option<u64> {
+    let found = zone.find(address, guard)?;
     Some(found.downcast::<Folio>()?.0[0])
 }
 
-/// ns of a look-up under a pin that is there.
+/// ns of a look-up with a pin that is there.
 pub(super) fn peek_pinned() -> Option<f64> {
-    let _outer = pin();
-    reading(peek)
+    let outer = pin();
+    reading(|zone, address| peek(zone, address, &outer))
 }
 
 /// ns of a look-up with a pin of its own.
 pub(super) fn peek_unpinned() -> Option<f64> {
-    reading(peek)
+    reading(|zone, address| peek(zone, address, &pin()))
 }
 
 /// ns of a counted reference taken by the address and dropped, with a pin that

@@ -7,10 +7,13 @@
 //! lines are no other thread's.
 //!
 //! For measuring only: everything is slower by the counting.
+//!
+//! They can also fail where no processor of ours does: a weak compare-exchange may
+//! fail though the value is the expected one, and [`fail_weak`] makes it so.
 
 use alloc::collections::BTreeSet;
 use core::sync::atomic::{self as plain, Ordering};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// What a thread did since [`begin`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,29 @@ pub fn begin() {
 /// What this thread did since [`begin`].
 pub fn end() -> Counts {
     COUNTS.with_borrow(|(counts, lines)| Counts { lines_written: lines.len() as u64, ..*counts })
+}
+
+std::thread_local! {
+    /// One weak compare-exchange in so many is to fail, 0: none; how many there
+    /// were; and how many failed for that.
+    static WEAK: Cell<(u64, u64, u64)> = const { Cell::new((0, 0, 0)) };
+}
+
+/// From now on, one in `every` weak compare-exchanges of this thread fails
+/// whatever the value is; 0: none does. Returns how many did so far.
+pub fn fail_weak(every: u64) -> u64 {
+    let (_, _, failed) = WEAK.get();
+    WEAK.set((every, 0, failed));
+    failed
+}
+
+/// Whether this weak compare-exchange is to fail.
+fn fails() -> bool {
+    let (every, asked, failed) = WEAK.get();
+    let asked = asked + 1;
+    let fails = every != 0 && asked.is_multiple_of(every);
+    WEAK.set((every, asked, failed + u64::from(fails)));
+    fails
 }
 
 pub(super) fn heavy() {
@@ -110,7 +136,8 @@ macro_rules! counted {
                 self.0.compare_exchange(current, new, success, failure)
             }
 
-            /// As the original; one RMW, whatever comes of it.
+            /// As the original; one RMW, whatever comes of it, and see
+            /// [`fail_weak`].
             pub fn compare_exchange_weak(
                 &self,
                 current: $value,
@@ -119,6 +146,9 @@ macro_rules! counted {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 rmw(self.address());
+                if fails() {
+                    return Err(self.0.load(failure));
+                }
                 self.0.compare_exchange_weak(current, new, success, failure)
             }
 
