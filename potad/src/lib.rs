@@ -64,6 +64,7 @@ mod hand;
 mod handles;
 mod hands;
 mod home;
+mod homes;
 mod isolate;
 #[cfg(all(feature = "std", not(loom)))]
 mod local;
