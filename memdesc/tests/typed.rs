@@ -331,6 +331,11 @@ fn every_handle_says_the_same() {
         let peeked = found.descriptor().unwrap();
         assert_eq!((peeked.block(), (peeked.owner(), peeked.kind_name())), (block, says));
         assert!(peeked.downcast::<Slab>().is_none() && peeked.tail::<u64>().is_empty());
+        assert!(peeked.try_get_as::<Slab>().is_none(), "another type");
+        assert_eq!(peeked.header().refs(), 1, "and no reference is lost by asking");
+        assert_eq!(peeked.try_get_as::<Folio>().unwrap().word(), folio.word());
+        assert_eq!(peeked.word(), folio.word());
+        assert_eq!(peeked.try_lock().unwrap().word(), folio.word());
         assert_eq!(found.downcast::<Folio>().unwrap().get().mapped.load(Relaxed), 42);
     }
     {
@@ -348,6 +353,7 @@ fn every_handle_says_the_same() {
         let locked = erased.lock();
         assert_eq!((locked.block(), (locked.owner(), locked.kind_name())), (block, says));
         assert!(!locked.is_poisoned() && locked.contains(block.base()));
+        assert!(!locked.contains(Granule(7)) && !locked.contains(Granule(16)));
         let another = locked.to_ref().unwrap();
         assert_eq!((another.word(), another.header().refs()), (locked.word(), 2));
         locked.poison();
