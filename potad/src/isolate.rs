@@ -197,6 +197,25 @@ impl Zone {
         foreign
     }
 
+    /// Has every hand, those of threads among them, give back what it holds: up to
+    /// [`Hand::HIDDEN_GRANULES`](crate::Hand::HIDDEN_GRANULES) each, that
+    /// [`isolate`](Self::isolate) and the counts below do not see. One rendezvous;
+    /// the next allocation of each costs a refill.
+    ///
+    /// ```
+    /// # use potad::{Potad, Resource, memdesc::Order};
+    /// let potad = Potad::new();
+    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 20))?;
+    /// ram.free_bare(ram.alloc_bare(Order::ZERO)?)?;
+    /// assert!(!ram.has_free(256), "this thread's hand has some");
+    /// ram.flush_hands();
+    /// assert!(ram.has_free(256));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush_hands(&self) {
+        drop(self.state().close_and_flush());
+    }
+
     /// Whether at least so many granules are free and in no hand. Looks no
     /// further than it must; exact only while nobody allocates.
     pub fn has_free(&self, granules: u64) -> bool {

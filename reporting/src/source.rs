@@ -125,6 +125,10 @@ pub trait ReportSource {
         blocks.into_iter().for_each(|(block, outcome)| self.put_back(block, outcome));
     }
 
+    /// Makes findable what is free and held back by caches of threads. Asked once
+    /// by a pull that has come to the end without getting enough.
+    fn flush(&self) {}
+
     /// About how many free bytes are not reported. 0 says that a pass would
     /// find nothing, and is believed.
     fn dirty_bytes(&self) -> u64;
@@ -178,6 +182,10 @@ macro_rules! forward {
 
             fn put_back_all(&self, blocks: impl IntoIterator<Item = (Self::Block, Outcome)>) {
                 S::put_back_all(self, blocks);
+            }
+
+            fn flush(&self) {
+                S::flush(self);
             }
 
             fn dirty_bytes(&self) -> u64 {

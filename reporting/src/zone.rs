@@ -225,6 +225,10 @@ impl ReportSource for ZoneSource {
         debug_assert_eq!(foreign, 0, "tokens of this zone");
     }
 
+    fn flush(&self) {
+        self.zone.flush_hands();
+    }
+
     fn dirty_bytes(&self) -> u64 {
         // What hands hold is not counted, and could not be isolated.
         let granules = self.zone.free_granules().saturating_sub(self.zone.reported_granules());

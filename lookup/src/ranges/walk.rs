@@ -17,6 +17,10 @@ use memdesc::Guard;
 
 /// The first piece that ends at `from` or after it.
 pub(super) fn next(root: Option<View<'_>>, from: u64) -> Option<Item> {
+    // What holds it, if something does: a look-up, which counts bits faster.
+    if let Some(hit) = descend(root, from) {
+        return Some(hit.item());
+    }
     let root = root?;
     if from & !slot_mask(root.level + 1) != 0 {
         return None;
@@ -52,44 +56,15 @@ fn next_in(node: View<'_>, base: u64, from: u64) -> Option<Item> {
     None
 }
 
-/// The last piece that begins at `upto` or before it.
-pub(super) fn previous(root: Option<View<'_>>, upto: u64) -> Option<Item> {
-    let root = root?;
-    previous_in(root, 0, upto.min(slot_mask(root.level + 1)))
-}
-
-fn previous_in(node: View<'_>, base: u64, upto: u64) -> Option<Item> {
-    let last = slot_of(upto, node.level);
-    // Entries that begin up to the slot of `upto`.
-    let mut left = node.bits.heads & (u64::MAX >> (63 - last));
-    while left != 0 {
-        let slot = 63 - left.leading_zeros();
-        left &= !(1 << slot);
-        let Some(item) = node.whole_item(base, slot) else { continue };
-        if item.at.first() > upto {
-            continue;
-        }
-        if item.word.is_value() {
-            return Some(item);
-        }
-        let child = node.child(item.word);
-        if let Some(found) = previous_in(child, item.at.first(), upto.min(item.at.last())) {
-            return Some(found);
-        }
-    }
-    None
-}
-
 /// The range that a piece is of: with its neighbours of the same value.
 pub(super) fn whole(root: Option<View<'_>>, piece: Item) -> Item {
     let after = onward(root, piece);
     let mut first = piece.at.first();
     while let Some(before) = first.checked_sub(1)
-        && let Some(found) = previous(root, before)
-        && found.at.last() == before
-        && found.word == piece.word
+        && let Some(hit) = descend(root, before)
+        && hit.word == piece.word
     {
-        first = found.at.first();
+        first = hit.item().at.first();
     }
     Item { at: Addresses::known(first, after.at.last()), ..piece }
 }
@@ -98,11 +73,10 @@ pub(super) fn whole(root: Option<View<'_>>, piece: Item) -> Item {
 pub(super) fn onward(root: Option<View<'_>>, piece: Item) -> Item {
     let mut last = piece.at.last();
     while let Some(after) = last.checked_add(1)
-        && let Some(found) = next(root, after)
-        && found.at.first() == after
-        && found.word == piece.word
+        && let Some(hit) = descend(root, after)
+        && hit.word == piece.word
     {
-        last = found.at.last();
+        last = hit.item().at.last();
     }
     Item { at: Addresses::known(piece.at.first(), last), ..piece }
 }

@@ -2,7 +2,9 @@
 //!
 //! Neither age nor rate nor demand is asked; the driver's caps, the reserve and
 //! what was declined are. The calls do whole batches until they have enough,
-//! and stop between two of them when [`Control`](crate::Control) says so.
+//! and stop between two of them when [`Control`](crate::Control) says so. At the
+//! end they have the allocator's hands emptied and go round once more: *nothing
+//! left* is the truth.
 
 use super::Reporter;
 use crate::Keep;
@@ -86,6 +88,7 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
         self.collect();
         let mut pulled = Pulled { reported: 0, posted: 0, end: PulledEnd::Enough };
         let mut cursor = Cursor::default();
+        let mut is_flushed = false;
         let control = self.control.clone();
         let busy = control.enter();
         pulled.end = loop {
@@ -135,7 +138,12 @@ impl<S: ReportSource, D: Report> Reporter<S, D> {
             match ran.progress {
                 _ if has_enough || self.parked.is_some() => {}
                 Progress::More => {}
-                Progress::EndOfPass => break PulledEnd::NothingLeft,
+                Progress::EndOfPass if is_flushed => break PulledEnd::NothingLeft,
+                Progress::EndOfPass => {
+                    // What nobody found may be held back: once more, with that.
+                    self.source.flush();
+                    (is_flushed, cursor) = (true, Cursor::default());
+                }
                 Progress::Pressure => break PulledEnd::Pressure,
             }
         };
