@@ -171,10 +171,12 @@ fn a8_windows() {
     let ground = Arc::new(Ground::new(128, 1));
     let whole = ground.take(7).unwrap();
     ground.ensure(whole);
-    (62..67).for_each(|at| ground.give(Block::containing(Granule(at), Order::ZERO)));
+    let give = |at| ground.give(Block::containing(Granule(at), Order::ZERO));
+    (64..67).for_each(give);
     let front = ground.front();
     let out = front.take(&ground, 0).unwrap();
     assert_eq!(out.base(), Granule(64), "of the second part");
+    (62..64).for_each(give);
     free_beside_begin(&ground, front, out, 62..=65, 66);
 }
 
