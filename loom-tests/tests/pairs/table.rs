@@ -91,7 +91,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row {
         one: Op::Report,
         bound: 1,
-        pairs: &[258, 456, 257, 665, 3, 1, 1, 1, 257, 1, 2, 1, 5, 2, 11, 22, 16, 1],
+        pairs: &[258, 456, 257, 665, 3, 1, 1, 1, 257, 1, 2, 1, 5, 2, 11, 22, 15, 1],
         twins: &[],
     },
     Row {
@@ -109,7 +109,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row {
         one: Op::HotRemove,
         bound: 2,
-        pairs: &[210, 223, 210, 223, 39, 1, 1, 1, 39, 210, 31, 1, 165, 39, 466, 34, 2966, 1],
+        pairs: &[210, 223, 210, 223, 39, 1, 1, 1, 39, 210, 31, 1, 165, 39, 466, 34, 1332, 1],
         twins: &[
             (Op::Merge, CLOSER),
             (Op::Publish, CLOSER),
@@ -120,7 +120,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row {
         one: Op::Failure,
         bound: 2,
-        pairs: &[16, 306, 16, 464, 29, 11, 11, 11, 40, 164, 287, 208, 50, 56, 797, 643, 1238, 18],
+        pairs: &[16, 306, 16, 464, 29, 11, 11, 11, 40, 164, 287, 208, 50, 56, 797, 433, 1238, 18],
         twins: &[
             (Op::Claim, CLOSER),
             (Op::Merge, CLOSER),
