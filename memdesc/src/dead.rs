@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  last put or unlock          Tree::retract             the thread's bag        guards of then are gone
-//!  ------------------>  Dead  -------------->  Garbage  ------- 128 ------> epoch ----------------> freed
+//!  ------------------>  Dead  -------------->  Garbage  -------- 64 ------> epoch ----------------> freed
 //! ```
 //!
 //! # What always holds
@@ -14,17 +14,13 @@
 //!
 //! # How long it takes
 //!
-//! What is retired waits in a bag of its thread until there are 128, the thread
+//! What is retired waits in a bag of its thread until there are 64, the thread
 //! ends or calls [`Guard::flush`]; then one deferred call is made for all of
 //! them. A guard that is never dropped holds up all that comes after it:
 //! [`retired_bytes`] grows without bound until it goes.
 
 use crate::cell::{self, TypeInfo};
 use crate::handle::Handle;
-#[cfg(all(feature = "std", not(loom)))]
-use crate::inbox::Inbox;
-#[cfg(all(feature = "std", not(loom)))]
-use crate::sync::Arc;
 #[cfg(not(loom))]
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
@@ -217,7 +213,7 @@ fn freed(bytes: usize) {
 
 /// Bytes of descriptors that died and are not freed yet, of the whole process:
 /// those that wait for readers, and those in the calling thread's bag. Other
-/// threads' bags hold up to 127 descriptors each besides.
+/// threads' bags hold up to 63 descriptors each besides.
 ///
 /// What their bodies own elsewhere is not counted. A figure that grows without
 /// end says that some thread holds a [`Guard`] and does not drop it.
@@ -239,8 +235,7 @@ pub fn retired_bytes() -> usize {
     waiting
 }
 
-/// Retired cells of one thread, to be freed together; then its free cells, on
-/// their way back to it.
+/// Retired cells of one thread, to be freed together.
 ///
 /// # Invariants
 ///
@@ -248,13 +243,11 @@ pub fn retired_bytes() -> usize {
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) struct Bag {
     cells: Vec<(NonNull<()>, &'static TypeInfo)>,
-    /// Of the thread that fills it.
-    inbox: Arc<Inbox>,
 }
 
 /// Cells that are retired together.
 #[cfg(all(feature = "std", not(loom)))]
-const BAG: usize = if cfg!(shuttle) { 3 } else { 128 };
+const BAG: usize = if cfg!(shuttle) { 3 } else { 64 };
 
 // SAFETY: as for `Garbage`.
 #[cfg(all(feature = "std", not(loom)))]
@@ -263,10 +256,10 @@ unsafe impl Send for Bag {}
 #[cfg(all(feature = "std", not(loom)))]
 impl Bag {
     /// An empty one, or `None` when memory is out.
-    pub(crate) fn new(inbox: Arc<Inbox>) -> Option<Box<Self>> {
+    pub(crate) fn new() -> Option<Box<Self>> {
         let mut cells = Vec::new();
         cells.try_reserve_exact(BAG).ok()?;
-        crate::try_box(Self { cells, inbox })
+        crate::try_box(Self { cells })
     }
 
     /// Adds one; returns whether the bag is full.
@@ -300,27 +293,15 @@ impl Bag {
     }
 
     /// To be called after the grace period only.
-    fn free(self: Box<Self>) {
+    fn free(mut self: Box<Self>) {
         for &(cell, info) in &self.cells {
             // SAFETY: right for the cell by the invariant of `Garbage`, and
             // the guards of then are gone.
             unsafe { cell::drop_body_of(cell, info) };
         }
-        let inbox = Arc::clone(&self.inbox);
-        if let Err(kept) = inbox.put(self) {
-            // SAFETY: free as above, and the bag goes now.
-            unsafe { crate::local::give_cells(&kept.cells) };
-        }
-    }
-
-    /// The cells of a bag that has come back, free now. To be given back, and the
-    /// bag to be [emptied](Self::clear).
-    pub(crate) fn cells(&self) -> &[(NonNull<()>, &'static TypeInfo)] {
-        &self.cells
-    }
-
-    /// Forgets the cells.
-    pub(crate) fn clear(&mut self) {
+        // SAFETY: as above; the bodies were dropped just now.
+        unsafe { crate::local::give_cells(&self.cells) };
         self.cells.clear();
+        crate::local::keep_bag(self);
     }
 }

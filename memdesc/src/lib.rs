@@ -24,8 +24,6 @@ mod granule;
 mod handle;
 mod header;
 mod immediate;
-#[cfg(all(feature = "std", not(loom)))]
-mod inbox;
 mod kinds;
 #[cfg(all(feature = "std", not(loom)))]
 mod local;

@@ -5,10 +5,9 @@
 //!
 //! ```text
 //!  magazines   free cells, per class            <- slab
-//!  bag         128 retired cells at most        -> one deferred call
-//!  inbox       bags that are free now           -> magazines, and the next bag
+//!  bag         64 retired cells at most         -> one deferred call
 //!  shares      units taken, per anchor          -> added up by the last Keep
-//!  given       one anchor, units given back     -> 128 at a time
+//!  given       one anchor, units given back     -> 64 at a time
 //! ```
 //!
 //! # What always holds
@@ -23,13 +22,12 @@
 //!
 //! # Cost
 //!
-//! A thread keeps, at most: 128 free cells of each class, 127 retired ones, 8 bags
-//! of free ones that came back to it, and 127 units.
+//! A thread keeps, at most: 128 free cells of each class, 63 retired ones, and
+//! 63 units.
 
 use crate::anchor::{Anchor, Share};
 use crate::cell::TypeInfo;
 use crate::dead::{Bag, Garbage};
-use crate::inbox::Inbox;
 #[cfg(not(shuttle))]
 use crate::slab::{self, CLASSES, Class, Magazines};
 use crate::sync::Arc;
@@ -40,7 +38,7 @@ use core::cell::RefCell;
 use core::ptr::NonNull;
 
 /// Units that are given back at once.
-const UNITS: u64 = if cfg!(shuttle) { 3 } else { 128 };
+const UNITS: u64 = if cfg!(shuttle) { 3 } else { 64 };
 
 crate::sync::thread_local! {
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
@@ -51,8 +49,8 @@ struct Local {
     magazines: [Magazines; CLASSES],
     /// What is retired, and not yet handed to the epoch.
     bag: Option<Box<Bag>>,
-    /// Where bags come back to; made with the first.
-    inbox: Option<Arc<Inbox>>,
+    /// An empty one, for when that is.
+    spare: Option<Box<Bag>>,
     /// By the anchor's id, the last used first.
     shares: Vec<(u64, Arc<Share>)>,
     given: Option<Given>,
@@ -96,7 +94,7 @@ fn with<R>(operate: impl FnOnce(&mut Local) -> R) -> Option<R> {
 #[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn take_cell(class: Class) -> Option<NonNull<()>> {
-    match with(|local| local.take_cell(class)) {
+    match with(|local| local.magazines[class.index()].take(class)) {
         Some(cell) => cell,
         None => slab::take(class),
     }
@@ -130,7 +128,8 @@ pub(crate) fn take_unit<H: Home>(anchor: &Anchor<H>) {
 #[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn take_both<H: Home>(anchor: &Anchor<H>, class: Class) -> Option<NonNull<()>> {
-    let taken = with(|local| (local.take_unit(anchor.id()), local.take_cell(class)));
+    let taken =
+        with(|local| (local.take_unit(anchor.id()), local.magazines[class.index()].take(class)));
     match taken {
         Some((true, cell)) => cell,
         Some((false, cell)) => {
@@ -223,14 +222,36 @@ pub(crate) fn bytes_in_bag() -> usize {
     with(|local| local.bag.as_ref().map_or(0, |bag| bag.bytes())).unwrap_or(0)
 }
 
+/// Keeps an empty bag for the next one.
+pub(crate) fn keep_bag(bag: Box<Bag>) {
+    let mut bag = Some(bag);
+    with(|local| {
+        if local.spare.is_none() {
+            local.spare = bag.take();
+        }
+    });
+}
+
 /// Gives the cells of a bag back, which are free now.
 ///
 /// # Safety
 ///
 /// Nobody uses the cells, now or later, and their bodies have been dropped.
 pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
-    // SAFETY: promised by the caller.
-    if with(|local| unsafe { local.give_cells(cells) }).is_some() {
+    #[cfg(not(shuttle))]
+    let given = with(|local| {
+        for &(cell, info) in cells {
+            // SAFETY: a cell of this type, whose memory goes below.
+            match unsafe { crate::cell::class_of(cell, info) } {
+                // SAFETY: made of memory of this class, and free.
+                Some(class) => unsafe { local.magazines[class.index()].give(class, cell) },
+                // SAFETY: free, by the promise.
+                None => unsafe { crate::cell::give_memory(cell, info) },
+            }
+        }
+    });
+    #[cfg(not(shuttle))]
+    if given.is_some() {
         return;
     }
     for &(cell, info) in cells {
@@ -244,70 +265,10 @@ impl Local {
         #[cfg(not(shuttle))]
         magazines: [Magazines::EMPTY; CLASSES],
         bag: None,
-        inbox: None,
+        spare: None,
         shares: Vec::new(),
         given: None,
     };
-
-    /// Memory for a cell; `None` when it is out.
-    #[cfg(not(shuttle))]
-    #[inline(always)]
-    fn take_cell(&mut self, class: Class) -> Option<NonNull<()>> {
-        match self.magazines[class.index()].take_loaded() {
-            Some(cell) => Some(cell),
-            None => self.take_cell_slow(class),
-        }
-    }
-
-    /// The same when the loaded magazine is empty: what has come back is nearer
-    /// than the depot.
-    #[cfg(not(shuttle))]
-    #[cold]
-    fn take_cell_slow(&mut self, class: Class) -> Option<NonNull<()>> {
-        if !self.magazines[class.index()].has_previous() {
-            let _empty = self.take_back();
-        }
-        self.magazines[class.index()].take(class)
-    }
-
-    /// Gives back the cells of a bag that has come back, if one has, and returns
-    /// it empty.
-    #[cold]
-    fn take_back(&mut self) -> Option<Box<Bag>> {
-        let mut bag = self.inbox.as_ref()?.take()?;
-        // SAFETY: what comes back is free, by the inbox's promise; the bag forgets
-        // it just below.
-        unsafe { self.give_cells(bag.cells()) };
-        bag.clear();
-        Some(bag)
-    }
-
-    /// # Safety
-    ///
-    /// As the function of this name.
-    unsafe fn give_cells(&mut self, cells: &[(NonNull<()>, &'static TypeInfo)]) {
-        for &(cell, info) in cells {
-            #[cfg(not(shuttle))]
-            // SAFETY: a cell of this type, whose memory goes below.
-            if let Some(class) = unsafe { crate::cell::class_of(cell, info) } {
-                // SAFETY: made of memory of this class, and free.
-                unsafe { self.magazines[class.index()].give(class, cell) };
-                continue;
-            }
-            // SAFETY: free, by the promise.
-            unsafe { crate::cell::give_memory(cell, info) };
-        }
-    }
-
-    /// An empty bag, or `None` when memory is out.
-    #[cold]
-    fn empty_bag(&mut self) -> Option<Box<Bag>> {
-        if let Some(bag) = self.take_back() {
-            return Some(bag);
-        }
-        let inbox = self.inbox.get_or_insert_with(|| Arc::new(Inbox::new()));
-        Bag::new(Arc::clone(inbox))
-    }
 
     /// Takes a unit of the anchor with this id; `false` if this thread has no
     /// share of it.
@@ -355,7 +316,7 @@ impl Local {
     #[inline]
     fn put_in_bag(&mut self, garbage: &mut Option<Garbage>) -> Option<Box<Bag>> {
         if self.bag.is_none() {
-            self.bag = self.empty_bag();
+            self.bag = self.spare.take().or_else(Bag::new);
         }
         let bag = self.bag.as_mut()?;
         if bag.put(garbage.take()?) { self.bag.take() } else { None }
@@ -370,10 +331,6 @@ impl Drop for Local {
         if let Some(bag) = self.bag.take() {
             bag.retire(&pin());
         }
-        if let Some(inbox) = &self.inbox {
-            inbox.close();
-        }
-        while self.take_back().is_some() {}
         #[cfg(not(shuttle))]
         for (at, magazines) in self.magazines.iter_mut().enumerate() {
             magazines.flush(Class::at(at));
