@@ -64,7 +64,6 @@ mod hand;
 mod handles;
 mod hands;
 mod home;
-mod homes;
 mod isolate;
 #[cfg(all(feature = "std", not(loom)))]
 mod local;

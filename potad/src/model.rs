@@ -76,7 +76,7 @@ impl Ground {
 
     /// A word that a refill would go to, near the first granule.
     pub fn site(&self) -> Option<u64> {
-        match self.stock.site(Class::default(), Granule(0), 1, &mut 0)? {
+        match self.stock.site(Class::default(), Granule(0), 1)? {
             Site::Broken { word } | Site::Whole { word } => Some(word),
             Site::Larger => None,
         }

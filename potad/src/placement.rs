@@ -13,8 +13,8 @@
 //! to die together. A hand of a [`Class`] therefore stays in regions that are
 //! its class's home, so that these become whole again and the survivors of
 //! others do not pin them. A home is a preference and no border: rather than
-//! break a region of which all is free, a class adopts another's, the lowest
-//! first, and rather than fail it takes whatever there is.
+//! break a region of which all is free, a class adopts another's, the one with
+//! most room in it first, and rather than fail it takes whatever there is.
 //!
 //! # What always holds
 //!
@@ -24,8 +24,8 @@
 //! # Cost
 //!
 //! Nothing on the hot path. A refill looks into its last region first: one
-//! line. Then along its own regions, eight at a time, some 25 instructions; and
-//! at most a bounded number of others are offered to the policy.
+//! line. Beyond it, at most a bounded number of regions, eight at a time, are
+//! offered to the policy.
 
 use core::fmt;
 
@@ -122,10 +122,9 @@ impl Rating {
 
 /// A policy: which regions a class prefers.
 ///
-/// Asked by refills only, once the class's own regions have nothing, of regions
-/// in which something is free, from the lowest upward (for runs of granules, from
-/// where the last search ended); the highest rating wins, the first among
-/// equals. It must not call the zone that asks.
+/// Asked by refills only, of regions in which something is free, from where
+/// the hand took last upward; the highest rating wins, the first among equals.
+/// It must not call the zone that asks.
 ///
 /// ```
 /// use potad::memdesc::Order;
@@ -159,8 +158,7 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// | region | rating |
 /// |---|---|
 /// | its own, not all free | at once |
-/// | another class's with at least [`adopt`](Self::adopt) whole words, by default any | after it |
-/// | nobody's, with as many: a block above order 5 has broken it | then |
+/// | another class's with at least [`adopt`](Self::adopt) whole words, by default any | the emptiest first |
 /// | all free | if there is none of the above |
 /// | the rest, and where [`Class::LARGE`] is at home | rather than fail |
 ///
@@ -173,8 +171,8 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// let (mine, other) = (Class::new(1), Class::new(2));
 /// let rate = |home, whole| Together::default().rate(mine, &Region::new(home, whole));
 /// assert_eq!(rate(Some(mine), 0), Rating::BEST);
-/// assert!(rate(Some(other), 0) > rate(None, 5));
-/// assert!(rate(None, 5) > rate(None, 8));
+/// assert!(rate(Some(other), 5) > rate(None, 8));
+/// assert!(rate(Some(other), 0) > rate(None, 8));
 /// assert!(rate(None, 8) > rate(Some(Class::LARGE), 5));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,8 +195,8 @@ impl Placement for Together {
         if region.home == Some(class) {
             return Rating::BEST;
         }
-        let is_small = region.home != Some(Class::LARGE);
+        let is_small = region.home.is_some_and(|home| home != Class::LARGE);
         let adopts = is_small && region.whole_words >= self.adopt;
-        Rating(if adopts { FRESH + 1 + u8::from(region.home.is_some()) } else { whole })
+        Rating(if adopts { FRESH + 1 + whole } else { whole })
     }
 }

@@ -11,10 +11,9 @@
 use crate::error::OutOfMemory;
 use crate::forest::{Avoid, Forest, Taken, block_of};
 use crate::hand::Code;
-use crate::homes::Homes;
 use crate::placement::{Class, Placement};
 use crate::poison::Poison;
-use crate::regions::{self, Search, Site, is_same_region};
+use crate::regions::{self, Homes, Search, Site, is_same_region};
 use crate::reported::Reported;
 use crate::reserve::Reserve;
 use memdesc::sync::{Arc, Mutex};
@@ -123,37 +122,17 @@ impl Stock {
     }
 
     /// Where a class should take a run of `run` places of level 0 next, having
-    /// taken last at `near`; `None` if nothing near is fit to say so. The look
-    /// along the regions begins at word `from` of level 1, and says where the
-    /// next one should.
-    pub(crate) fn site(
-        &self,
-        class: Class,
-        near: Granule,
-        run: u32,
-        from: &mut u64,
-    ) -> Option<Site> {
-        let avoided = |level, word| self.avoided(level, word);
-        let mut search = self.search(class, run, *from, &avoided);
-        let site = search.site(near);
-        *from = search.from;
-        site
-    }
-
-    /// The same for an order from 3 to 5, in the regions that such have opened.
-    pub(crate) fn site_of_large(&self, near: Granule, run: u32) -> Option<Site> {
-        self.search(Class::LARGE, run, 0, &|level, word| self.avoided(level, word)).at_home(near)
-    }
-
-    fn search<'a>(
-        &'a self,
-        class: Class,
-        run: u32,
-        from: u64,
-        avoided: &'a dyn Fn(u32, u64) -> u64,
-    ) -> Search<'a> {
-        let policy = &*self.placement;
-        Search { forest: &self.forest, homes: &self.homes, policy, class, run, from, avoided }
+    /// taken last at `near`; `None` if nothing near is fit to say so.
+    pub(crate) fn site(&self, class: Class, near: Granule, run: u32) -> Option<Site> {
+        let search = Search {
+            forest: &self.forest,
+            homes: &self.homes,
+            policy: &*self.placement,
+            class,
+            run,
+            avoided: &|level, word| self.avoided(level, word),
+        };
+        search.site(near)
     }
 
     /// Whether a word of level 0 is in the region of `near`, and that is a home
@@ -162,11 +141,11 @@ impl Stock {
         is_same_region(near, word) && self.homes.of(word) == Some(class)
     }
 
-    /// A large block was just taken at a place of level 0: if that opened the
+    /// A large block was just taken in a word of level 0: if that opened the
     /// region, small blocks are to stay out of it.
-    pub(crate) fn note_large(&self, place: Place) {
-        if regions::is_fresh_but_for(&self.forest, place) {
-            self.homes.settle(place.word, Class::LARGE);
+    pub(crate) fn note_large(&self, word: u64) {
+        if regions::is_fresh_but_for(&self.forest, word) {
+            self.homes.settle(word, Class::LARGE);
         }
     }
 

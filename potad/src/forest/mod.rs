@@ -126,16 +126,6 @@ impl Forest {
         self.words(0).ahead(word)
     }
 
-    /// The same of level 1.
-    pub(crate) fn whole_ahead(&self, word: u64) -> &[AtomicU64] {
-        self.words(1).ahead(word).unwrap_or(&[])
-    }
-
-    /// The same of what level 1 says of level 0.
-    pub(crate) fn below_ahead(&self, word: u64) -> &[AtomicU64] {
-        self.has(0, 1).ahead(word).unwrap_or(&[])
-    }
-
     /// A free word's value; 0 where it is absent.
     #[inline]
     pub(crate) fn load(&self, level: u32, word: u64) -> u64 {

@@ -5,7 +5,8 @@
 //! A refill claims a word of the region that the search names, and makes the
 //! region a home of the hand's class. What the search names is nobody's:
 //! somebody else may take it first, and then it is asked again, a few times.
-//! Orders 3 to 5 have a place of their own, and mark the regions that they open.
+//! Orders 3 to 5 are taken next fit, from a place of their own, and mark the
+//! regions that they open.
 //!
 //! # Sharing
 //!
@@ -33,9 +34,8 @@ impl Slot {
         order: Order,
     ) -> Result<bool, OutOfMemory> {
         for _ in 0..TRIES {
-            let near_of = self.near_of(order);
-            let near = Granule(near_of.load(Ordering::Relaxed));
-            let Some(site) = self.site(stock, near, order) else { return Ok(false) };
+            let near = Granule(self.near.load(Ordering::Relaxed));
+            let Some(site) = stock.site(self.class, near, order.run()) else { return Ok(false) };
             let claimed = match site {
                 Site::Broken { word } => self.claim_word(stock, victim, word),
                 Site::Whole { word } => {
@@ -49,23 +49,12 @@ impl Slot {
                 }
             };
             if let Some(word) = claimed {
-                near_of.store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
+                self.near.store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
                 stock.homes.settle(word, self.class);
                 return Ok(true);
             }
         }
         Ok(false)
-    }
-
-    /// Where the search says, for an order of claims.
-    fn site(&self, stock: &Stock, near: Granule, order: Order) -> Option<Site> {
-        if order == Order::ZERO {
-            return stock.site(self.class, near, 1, &mut 0);
-        }
-        let mut from = self.scan.load(Ordering::Relaxed);
-        let site = stock.site(self.class, near, order.run(), &mut from);
-        self.scan.store(from, Ordering::Relaxed);
-        site
     }
 
     /// Claims all free bits of a word of level 0, if it still has any.
@@ -99,26 +88,14 @@ impl Slot {
         Ok(Some(word))
     }
 
-    /// Takes a block of an order from 3 to 5: where such blocks have a region of
-    /// theirs, else next fit, from where the last one was. A region that this
-    /// opens is not for small blocks.
+    /// Takes a block of an order from 3 to 5: next fit, from where the last one
+    /// was. A region that this opens is not for small blocks.
     pub(super) fn take_large(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        let mut near = Granule(self.near_large.load(Ordering::Relaxed));
-        let mut taken = Taken::Nothing;
-        match stock.site_of_large(near, order.run()) {
-            Some(Site::Broken { word }) => near = whole_of(word).base(),
-            Some(Site::Whole { word }) => {
-                let block = Block::containing(whole_of(word).base(), order);
-                taken = stock.forest.take_exact(block)?;
-            }
-            Some(Site::Larger) | None => {}
-        }
-        if taken == Taken::Nothing {
-            taken = stock.take(order, near)?;
-        }
+        let near = Granule(self.near_large.load(Ordering::Relaxed));
+        let taken = stock.take(order, near)?;
         if let Taken::Block(block) = taken {
             self.near_large.store(block.base().0, Ordering::Relaxed);
-            stock.note_large(block.place());
+            stock.note_large(block.place().word);
         }
         Ok(taken)
     }

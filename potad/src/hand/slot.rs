@@ -45,7 +45,7 @@ use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::sync::{barrier, thread};
-use memdesc::{Block, LEVELS, Order};
+use memdesc::{Block, LEVELS};
 
 /// Claimed words of a hand.
 pub(crate) const CLAIMS: usize = 2;
@@ -80,10 +80,6 @@ pub(crate) struct Slot {
     pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
-    /// The same for orders 1 and 2, while their region serves; and the word of
-    /// level 1 where the look for another goes on.
-    near_pairs: AtomicU64,
-    pub(super) scan: AtomicU64,
     /// The same for orders 3 to 5.
     pub(super) near_large: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
@@ -113,8 +109,6 @@ impl Slot {
             pending: core::array::from_fn(|_| Held::empty()),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
-            near_pairs: AtomicU64::new(near),
-            scan: AtomicU64::new(0),
             near_large: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             bare: AtomicU64::new(NONE),
@@ -161,11 +155,6 @@ impl Slot {
     /// Lets the owner in again.
     pub(crate) fn open(&self) {
         self.closed.0.store(0, memdesc::weakened!("reopened relaxed", Release));
-    }
-
-    /// Where refills for an order of claims took last.
-    pub(super) fn near_of(&self, order: Order) -> &AtomicU64 {
-        if order == Order::ZERO { &self.near } else { &self.near_pairs }
     }
 
     /// The warm word of `level`, if any.

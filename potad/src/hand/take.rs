@@ -191,10 +191,10 @@ impl Slot {
         }
         let whole = Order::new(ORDERS_PER_LEVEL).unwrap_or(Order::ZERO);
         if stock.forest.top() > 0 {
-            let near = Granule(self.near_of(order).load(Ordering::Relaxed));
+            let near = Granule(self.near.load(Ordering::Relaxed));
             let taken = stock.take(whole, near)?;
             if let Some(word) = self.claim_whole(stock, victim, taken)? {
-                self.near_of(order).store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
+                self.near.store(word << ORDERS_PER_LEVEL, Ordering::Relaxed);
                 return Ok(true);
             }
         }
@@ -216,7 +216,7 @@ impl Slot {
         if lowest_run(pending.mask(), order.run()).is_none() {
             return false;
         }
-        let near = Granule(self.near_of(order).load(Ordering::Relaxed));
+        let near = Granule(self.near.load(Ordering::Relaxed));
         if !stock.is_at_home(self.class, near, pending.word()) {
             return false;
         }
