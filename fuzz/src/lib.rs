@@ -17,6 +17,7 @@ pub mod requests;
 mod tally;
 #[cfg(feature = "trace")]
 pub mod trace;
+pub mod tree;
 pub mod world;
 
 pub use bytes::Bytes;
