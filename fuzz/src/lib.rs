@@ -9,6 +9,7 @@
 pub mod allocator;
 pub mod busy;
 mod bytes;
+mod hands;
 mod heap;
 mod memory;
 pub mod ranges;

@@ -2,56 +2,13 @@
 //! changed, and the same call works once there is some.
 
 mod common;
+#[path = "../../memdesc/tests/meter/mod.rs"]
+mod meter;
 
 use common::*;
 use memdesc::{Granule, Granules, pin};
+use meter::with_memory_for;
 use potad_lookup::{Addresses, LookupError, Pages, Payload, Ranges, RangesError};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// Refuses this thread's allocations once `LEFT` are made.
-struct Meter;
-
-thread_local! {
-    static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
-}
-
-impl Meter {
-    fn admit() -> bool {
-        let left = LEFT.get();
-        if left != u64::MAX {
-            LEFT.set(left.saturating_sub(1));
-        }
-        left != 0
-    }
-}
-
-// SAFETY: hands on to the system's allocator, or says that memory is out.
-unsafe impl GlobalAlloc for Meter {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !Self::admit() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static METER: Meter = Meter;
-
-/// Runs with memory for so many allocations.
-fn with_memory_for<R>(allocations: u64, run: impl FnOnce() -> R) -> R {
-    LEFT.set(allocations);
-    let result = run();
-    LEFT.set(u64::MAX);
-    result
-}
 
 /// Runs with memory for 0, 1, .. allocations until it is done; how often it was
 /// refused. `check` says whether all is as it was.

@@ -1,54 +1,11 @@
 //! Memory is out: whoever asks is told, gets back what it gave, and can ask again
 //! once there is some.
 
+mod meter;
+
+use meter::with_memory_for;
 use potad_memdesc::sync::atomic::AtomicU64 as Counted;
 use potad_memdesc::*;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell as Kept;
-
-/// Refuses this thread's allocations once `LEFT` are made.
-struct Meter;
-
-thread_local! {
-    static LEFT: Kept<u64> = const { Kept::new(u64::MAX) };
-}
-
-impl Meter {
-    fn admit() -> bool {
-        let left = LEFT.get();
-        if left != u64::MAX {
-            LEFT.set(left.saturating_sub(1));
-        }
-        left != 0
-    }
-}
-
-// SAFETY: hands on to the system's allocator, or says that memory is out.
-unsafe impl GlobalAlloc for Meter {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !Self::admit() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static METER: Meter = Meter;
-
-/// Runs with memory for so many allocations.
-fn with_memory_for<R>(allocations: u64, run: impl FnOnce() -> R) -> R {
-    LEFT.set(allocations);
-    let result = run();
-    LEFT.set(u64::MAX);
-    result
-}
 
 /// Larger than any class of cells: each has memory of its own.
 struct Large([u64; 1000]);
