@@ -30,7 +30,7 @@ use crate::cell::TypeInfo;
 use crate::dead::{Bag, Garbage};
 #[cfg(not(shuttle))]
 use crate::slab::{self, CLASSES, Class, Magazines};
-use crate::sync::Arc;
+use crate::sync::TryArc;
 use crate::{Guard, Home, pin};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -52,7 +52,7 @@ struct Local {
     /// An empty one, for when that is.
     spare: Option<Box<Bag>>,
     /// By the anchor's id, the last used first.
-    shares: Vec<(u64, Arc<Share>)>,
+    shares: Vec<(u64, TryArc<Share>)>,
     given: Option<Given>,
 }
 
@@ -151,10 +151,9 @@ fn take_slow<H: Home>(anchor: &Anchor<H>) {
     let is_free = with(|local| local.shares.try_reserve(1).is_ok());
     let Some(share) = (is_free == Some(true)).then(|| anchor.share()).flatten() else { return };
     let id = anchor.id();
-    let mut gone = Vec::new();
     with(|local| {
-        // Those of anchors that are no more.
-        gone.extend(local.shares.extract_if(.., |(_, share)| Arc::get_mut(share).is_some()));
+        // Without those of anchors that are no more.
+        local.shares.retain_mut(|(_, share)| share.get_mut().is_none());
         local.shares.push((id, share));
     });
 }
