@@ -51,6 +51,8 @@ pub mod grounds;
 mod harness;
 #[cfg(loom)]
 pub mod home;
+#[cfg(loom)]
+pub mod messages;
 #[cfg(shuttle)]
 pub mod schedules;
 #[cfg(shuttle)]
