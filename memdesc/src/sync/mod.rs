@@ -127,6 +127,9 @@ pub mod cell {
     }
 }
 
+/// A key of what each thread has for itself.
+#[cfg(loom)]
+pub use loom::thread_local;
 pub use mutex::{Mutex, MutexGuard};
 /// A key of what each thread has for itself.
 #[cfg(shuttle)]
