@@ -279,11 +279,10 @@ impl<H: Home> Tree<H> {
         let level = block.order().level();
         let mut clean = true;
         for lower in SECTION_LEVEL..level {
-            // As `next_slot` does: where no word ever was, none is in the way.
-            if lower > SECTION_LEVEL && self.upper_levels() >> lower & 1 == 0 {
+            let array = self.array(lower);
+            if array.is_unused() {
                 continue;
             }
-            let array = self.array(lower);
             let (mut from, last) = (index_of(block.base(), lower), index_of(block.last(), lower));
             while let Some((first, group)) = array.next_group(from, last) {
                 // All of it is ours: next time there is nothing to look at.

@@ -21,13 +21,16 @@
 //! one which groups of 64 words may be in use: noted by whoever is about to
 //! store there, before the store, and taken back by whoever owns all granules
 //! of a group and found it empty. An owner of a granule sees what the owners
-//! before it noted.
+//! before it noted. How many groups are noted is counted, while the one who
+//! notes still owns granules there; so who owns all of some groups and finds no
+//! count knows that none of them is noted.
 //!
 //! # Sharing and cost
 //!
 //! Any thread. Reading: one load per table on the way, none of which anybody
 //! writes after it was installed. A table is 4 KiB and a line. Asking costs a
-//! load for each 64 tables of a table and one for each last table.
+//! load for each 64 tables of a table and one for each last table, or one in all
+//! where nothing is noted.
 
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{AtomicWord, Lines, OnceSlot, Zeroed, seeded, zeroed_box};
@@ -81,30 +84,35 @@ pub(crate) struct Sparse(
     OnceSlot<Table2>,
     OnceSlot<Table3>,
     OnceSlot<Table4>,
+    Noted,
 );
+
+/// How many groups are noted as in use.
+#[derive(Default)]
+struct Noted(AtomicU64);
 
 /// One table of the array, whatever lies below it. Indexes are relative.
 trait Table: Sized + Zeroed {
     /// Index bits resolved here and below.
     const REACH: u32;
     fn group(&self, index: u64) -> Option<&Group>;
-    fn group_or_make(&self, index: u64) -> Option<&Group>;
+    /// The group, noted as in use, and whether it was not before.
+    fn group_or_make(&self, index: u64) -> Option<(&Group, bool)>;
     /// The first group from the one of `from` to that of `last` that may be in
     /// use, and its first index.
     fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)>;
-    /// Takes back that the group of an index may be in use.
-    fn forget(&self, index: u64);
+    /// Takes back that the group of an index may be in use: whether it was noted.
+    fn forget(&self, index: u64) -> bool;
     fn tables(&self) -> usize;
 }
 
-/// Notes a bit, which most often is noted.
+/// Notes a bit, which most often is noted: whether it was not.
 #[inline]
-fn note(bits: &AtomicU64, bit: usize) {
-    // Relaxed, here and where bits are read or taken back: it comes to whoever
-    // may rely on it with the granules it is about.
-    if bits.load(Ordering::Relaxed) >> bit & 1 == 0 {
-        bits.fetch_or(1 << bit, Ordering::Relaxed);
-    }
+fn note(bits: &AtomicU64, bit: usize) -> bool {
+    // Relaxed, here and where bits are read, taken back or counted: it comes to
+    // whoever may rely on it with the granules it is about.
+    bits.load(Ordering::Relaxed) >> bit & 1 == 0
+        && bits.fetch_or(1 << bit, Ordering::Relaxed) >> bit & 1 == 0
 }
 
 impl Table for Leaf {
@@ -117,9 +125,10 @@ impl Table for Leaf {
         self.words[first..first + 64].try_into().ok()
     }
 
-    fn group_or_make(&self, index: u64) -> Option<&Group> {
-        note(&self.used, (index as usize & (FAN - 1)) / 64);
-        self.group(index)
+    #[inline]
+    fn group_or_make(&self, index: u64) -> Option<(&Group, bool)> {
+        let is_new = note(&self.used, (index as usize & (FAN - 1)) / 64);
+        Some((self.group(index)?, is_new))
     }
 
     fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)> {
@@ -128,13 +137,14 @@ impl Table for Leaf {
         if used == 0 || first > last { None } else { Some((first, self.group(first)?)) }
     }
 
-    fn forget(&self, index: u64) {
+    fn forget(&self, index: u64) -> bool {
         let bit = 1 << ((index as usize & (FAN - 1)) / 64);
         if seeded!("group forgotten by a plain store") {
             let used = self.used.load(Ordering::Relaxed);
-            return self.used.store(used & !bit, Ordering::Relaxed);
+            self.used.store(used & !bit, Ordering::Relaxed);
+            return used & bit != 0;
         }
-        self.used.fetch_and(!bit, Ordering::Relaxed);
+        self.used.fetch_and(!bit, Ordering::Relaxed) & bit != 0
     }
 
     fn tables(&self) -> usize {
@@ -150,7 +160,8 @@ impl<C: Table> Table for Branch<C> {
         self.children[child_of::<C>(index)].get()?.group(index)
     }
 
-    fn group_or_make(&self, index: u64) -> Option<&Group> {
+    #[inline]
+    fn group_or_make(&self, index: u64) -> Option<(&Group, bool)> {
         let child = child_of::<C>(index);
         let below = self.children[child].get_or_install(zeroed_box)?;
         // Whoever installed it may not have come so far yet.
@@ -182,10 +193,8 @@ impl<C: Table> Table for Branch<C> {
         })
     }
 
-    fn forget(&self, index: u64) {
-        if let Some(below) = self.children[child_of::<C>(index)].get() {
-            below.forget(index);
-        }
+    fn forget(&self, index: u64) -> bool {
+        self.children[child_of::<C>(index)].get().is_some_and(|below| below.forget(index))
     }
 
     fn tables(&self) -> usize {
@@ -250,12 +259,23 @@ impl Sparse {
     /// The group of an index, after installing what is missing; `None` when
     /// memory is out, or the index past all tables.
     pub(crate) fn group_or_make(&self, index: u64) -> Option<&Group> {
-        with_root!(
+        let (group, is_new) = with_root!(
             self,
             depth(index),
-            root => root.get_or_install(zeroed_box)?.group_or_make(index),
-            else None
-        )
+            root => root.get_or_install(zeroed_box)?.group_or_make(index)?,
+            else return None
+        );
+        if is_new {
+            self.5.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(group)
+    }
+
+    /// Whether no group is noted, of those at least whose granules the caller
+    /// owns.
+    #[inline]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.5.0.load(Ordering::Relaxed) == 0
     }
 
     /// The first group from the one of `from` to that of `last` that may be in
@@ -273,11 +293,20 @@ impl Sparse {
     /// Takes back that the group of an index may be in use. The caller owns all
     /// its granules, and found it empty.
     pub(crate) fn forget(&self, index: u64) {
-        with_root!(self, depth(index), root => {
-            if let Some(root) = root.get() {
-                root.forget(index);
-            }
-        }, else ());
+        let was_noted = with_root!(
+            self,
+            depth(index),
+            root => root.get().is_some_and(|root| root.forget(index)),
+            else false
+        );
+        if !was_noted {
+            return;
+        }
+        if seeded!("noted groups counted by a plain store") {
+            let count = self.5.0.load(Ordering::Relaxed);
+            return self.5.0.store(count - 1, Ordering::Relaxed);
+        }
+        self.5.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Tables that are there.
@@ -335,9 +364,18 @@ mod tests {
         }
         assert_eq!(seen, indexes);
         assert!(sparse.next_group(indexes[7] + 64, indexes[8].next_multiple_of(64) - 64).is_none());
+        assert!(!sparse.is_unused());
         for &index in &indexes {
             sparse.forget(index);
         }
         assert!(sparse.next_group(0, u64::MAX).is_none());
+        assert!(sparse.is_unused(), "what was noted was counted, and taken back once");
+        sparse.forget(indexes[0]);
+        assert!(sparse.is_unused());
+        sparse.group_or_make(indexes[0]);
+        sparse.group_or_make(indexes[0]);
+        assert!(!sparse.is_unused());
+        sparse.forget(indexes[0]);
+        assert!(sparse.is_unused());
     }
 }

@@ -38,3 +38,8 @@ fn a_note_beside_one_taken_back_stays() {
 fn twin_note_taken_back_by_a_plain_store() {
     twin("note", "group forgotten by a plain store", forget_against_note);
 }
+
+#[test]
+fn twin_notes_counted_by_a_plain_store() {
+    twin("note", "noted groups counted by a plain store", forget_against_note);
+}

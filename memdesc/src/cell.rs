@@ -122,6 +122,13 @@ impl TypeInfo {
         ptr::eq(self, Self::of::<T>()) || self.type_id == TypeId::of::<T>()
     }
 
+    /// Whether there is something to be dropped in a cell of the type.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[inline]
+    pub(crate) fn needs_drop(&self) -> bool {
+        self.drop_body.is_some() || self.tail.is_some()
+    }
+
     /// Whether a tail of such items follows the body.
     pub(crate) fn has_tail_of<E: 'static>(&self) -> bool {
         self.tail.as_ref().is_some_and(Placed::is::<E>)

@@ -3,6 +3,7 @@
 //! ```text
 //!  last put or unlock          Tree::retract             the thread's bag        guards of then are gone
 //!  ------------------>  Dead  -------------->  Garbage  -------- 64 ------> epoch ----------------> freed
+//!                                                          ^------------------------ the empty bag and its cells
 //! ```
 //!
 //! # What always holds
@@ -21,11 +22,13 @@
 
 use crate::cell::{self, TypeInfo};
 use crate::handle::Handle;
+#[cfg(all(feature = "std", not(loom)))]
+use crate::parted::{Far, Whole};
 #[cfg(not(loom))]
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
 #[cfg(all(feature = "std", not(loom)))]
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
 use core::ptr::NonNull;
@@ -243,6 +246,8 @@ pub fn retired_bytes() -> usize {
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) struct Bag {
     cells: Vec<(NonNull<()>, &'static TypeInfo)>,
+    /// Some have a body to be dropped.
+    bodies: bool,
 }
 
 /// Cells that are retired together.
@@ -256,16 +261,17 @@ unsafe impl Send for Bag {}
 #[cfg(all(feature = "std", not(loom)))]
 impl Bag {
     /// An empty one, or `None` when memory is out.
-    pub(crate) fn new() -> Option<Box<Self>> {
+    pub(crate) fn new() -> Option<Whole<Self>> {
         let mut cells = Vec::new();
         cells.try_reserve_exact(BAG).ok()?;
-        crate::try_box(Self { cells })
+        Whole::new(Self { cells, bodies: false })
     }
 
     /// Adds one; returns whether the bag is full.
     #[inline]
     pub(crate) fn put(&mut self, garbage: Garbage) -> bool {
         let garbage = mem::ManuallyDrop::new(garbage);
+        self.bodies |= garbage.info.needs_drop();
         self.cells.push((garbage.cell, garbage.info));
         self.cells.len() >= BAG
     }
@@ -275,33 +281,45 @@ impl Bag {
         self.cells.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum()
     }
 
-    /// Defers the freeing of all.
-    pub(crate) fn defer(self: Box<Self>, guard: &Guard) {
+    /// The cells, which are out of the bag with that.
+    pub(crate) fn empty(&mut self) -> impl Iterator<Item = (NonNull<()>, &'static TypeInfo)> {
+        self.bodies = false;
+        self.cells.drain(..)
+    }
+}
+
+#[cfg(all(feature = "std", not(loom)))]
+impl Far<Bag> {
+    /// Defers the end of all: bodies are dropped by whoever collects, and the
+    /// memory goes back with the bag to the thread that filled it.
+    pub(crate) fn defer(self, guard: &Guard) {
         let bytes = self.bytes();
         retired(bytes);
         guard.defer(move || {
             freed(bytes);
-            self.free();
+            self.come_back();
         });
     }
 
-    /// Defers the freeing of all, and hands that on: batch after batch under
-    /// one guard does not pile up unseen.
-    pub(crate) fn retire(self: Box<Self>, guard: &Guard) {
+    /// Defers the end of all, and hands that on: batch after batch under one
+    /// guard does not pile up unseen.
+    pub(crate) fn retire(self, guard: &Guard) {
         self.defer(guard);
         guard.hand_over();
     }
 
     /// To be called after the grace period only.
-    fn free(mut self: Box<Self>) {
-        for &(cell, info) in &self.cells {
-            // SAFETY: right for the cell by the invariant of `Garbage`, and
-            // the guards of then are gone.
-            unsafe { cell::drop_body_of(cell, info) };
+    fn come_back(self) {
+        if self.bodies {
+            for &(cell, info) in &self.cells {
+                // SAFETY: right for the cell by the invariant of `Garbage`, and
+                // the guards of then are gone.
+                unsafe { cell::drop_body_of(cell, info) };
+            }
         }
-        // SAFETY: as above; the bodies were dropped just now.
-        unsafe { crate::local::give_cells(&self.cells) };
-        self.cells.clear();
-        crate::local::keep_bag(self);
+        if let Some(bag) = self.bring() {
+            // SAFETY: as above; there is no body, or it was dropped just now.
+            unsafe { crate::local::give_cells(bag) };
+        }
     }
 }

@@ -33,6 +33,7 @@ mod once;
 mod order;
 mod owner;
 mod pages;
+mod parted;
 mod prefetch;
 mod reclaim;
 mod refs;
@@ -68,6 +69,8 @@ pub use once::{OnceSlot, Owns};
 pub use order::{LEVELS, ORDERS_PER_LEVEL, Order};
 pub use owner::{FailedBlock, FailureKind, Outcome, Owner, OwnerId, Owners};
 pub use pages::{Blank, Page, PageArray, PageBox, pool_pages};
+#[doc(hidden)]
+pub use parted::{Far, Near, Whole};
 #[doc(hidden)]
 pub use prefetch::prefetch;
 #[cfg(all(loom, crossbeam_loom))]

@@ -6,6 +6,7 @@
 //! ```text
 //!  magazines   free cells, per class            <- slab
 //!  bag         64 retired cells at most         -> one deferred call
+//!  away        bags with the epoch, 8 at most   -> magazines, and the next bag
 //!  shares      units taken, per anchor          -> added up by the last Keep
 //!  given       one anchor, units given back     -> 64 at a time
 //! ```
@@ -19,26 +20,30 @@
 //!   depot, the anchor's count, a deferred call of its own.
 //! - What is in the bag is unreachable: it is handed to the epoch when the bag
 //!   is full, when the thread flushes, and when it ends.
+//! - A bag that has come back holds free cells, whose bodies have been dropped.
 //!
 //! # Cost
 //!
-//! A thread keeps, at most: 128 free cells of each class, 63 retired ones, and
-//! 63 units.
+//! A thread keeps, at most: 128 free cells of each class, 63 retired ones, 8
+//! bags that have come back, and 63 units.
 
 use crate::anchor::{Anchor, Share};
-use crate::cell::TypeInfo;
 use crate::dead::{Bag, Garbage};
+use crate::parted::{Far, Near, Whole};
 #[cfg(not(shuttle))]
 use crate::slab::{self, CLASSES, Class, Magazines};
-use crate::sync::Arc;
+use crate::sync::TryArc;
 use crate::{Guard, Home, pin};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ptr::NonNull;
 
 /// Units that are given back at once.
 const UNITS: u64 = if cfg!(shuttle) { 3 } else { 64 };
+
+/// Bags of which a thread waits for the cells. What goes beyond stays with
+/// whoever collects it.
+const AWAY: usize = if cfg!(shuttle) { 1 } else { 8 };
 
 crate::sync::thread_local! {
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
@@ -48,11 +53,14 @@ struct Local {
     #[cfg(not(shuttle))]
     magazines: [Magazines; CLASSES],
     /// What is retired, and not yet handed to the epoch.
-    bag: Option<Box<Bag>>,
+    bag: Option<Whole<Bag>>,
     /// An empty one, for when that is.
-    spare: Option<Box<Bag>>,
+    spare: Option<Whole<Bag>>,
+    /// Those that are with the epoch, from `away[gone_since]` the longest first.
+    away: [Option<Near<Bag>>; AWAY],
+    gone_since: usize,
     /// By the anchor's id, the last used first.
-    shares: Vec<(u64, Arc<Share>)>,
+    shares: Vec<(u64, TryArc<Share>)>,
     given: Option<Given>,
 }
 
@@ -94,7 +102,7 @@ fn with<R>(operate: impl FnOnce(&mut Local) -> R) -> Option<R> {
 #[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn take_cell(class: Class) -> Option<NonNull<()>> {
-    match with(|local| local.magazines[class.index()].take(class)) {
+    match with(|local| local.take_cell(class)) {
         Some(cell) => cell,
         None => slab::take(class),
     }
@@ -128,8 +136,7 @@ pub(crate) fn take_unit<H: Home>(anchor: &Anchor<H>) {
 #[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn take_both<H: Home>(anchor: &Anchor<H>, class: Class) -> Option<NonNull<()>> {
-    let taken =
-        with(|local| (local.take_unit(anchor.id()), local.magazines[class.index()].take(class)));
+    let taken = with(|local| (local.take_unit(anchor.id()), local.take_cell(class)));
     match taken {
         Some((true, cell)) => cell,
         Some((false, cell)) => {
@@ -151,10 +158,9 @@ fn take_slow<H: Home>(anchor: &Anchor<H>) {
     let is_free = with(|local| local.shares.try_reserve(1).is_ok());
     let Some(share) = (is_free == Some(true)).then(|| anchor.share()).flatten() else { return };
     let id = anchor.id();
-    let mut gone = Vec::new();
     with(|local| {
-        // Those of anchors that are no more.
-        gone.extend(local.shares.extract_if(.., |(_, share)| Arc::get_mut(share).is_some()));
+        // Without those of anchors that are no more.
+        local.shares.retain_mut(|(_, share)| share.get_mut().is_none());
         local.shares.push((id, share));
     });
 }
@@ -212,7 +218,7 @@ pub(crate) fn retire(garbage: Garbage, guard: Option<&Guard>) {
 /// off.
 pub(crate) fn flush(guard: &Guard) {
     give_back();
-    if let Some(bag) = with(|local| local.bag.take()).flatten() {
+    if let Some(bag) = with(Local::send_off).flatten() {
         bag.defer(guard);
     }
 }
@@ -222,39 +228,22 @@ pub(crate) fn bytes_in_bag() -> usize {
     with(|local| local.bag.as_ref().map_or(0, |bag| bag.bytes())).unwrap_or(0)
 }
 
-/// Keeps an empty bag for the next one.
-pub(crate) fn keep_bag(bag: Box<Bag>) {
-    let mut bag = Some(bag);
-    with(|local| {
-        if local.spare.is_none() {
-            local.spare = bag.take();
-        }
-    });
-}
-
-/// Gives the cells of a bag back, which are free now.
+/// Gives the cells of a bag back, which are free now, and whose thread does not
+/// wait for them.
 ///
 /// # Safety
 ///
 /// Nobody uses the cells, now or later, and their bodies have been dropped.
-pub(crate) unsafe fn give_cells(cells: &[(NonNull<()>, &'static TypeInfo)]) {
-    #[cfg(not(shuttle))]
-    let given = with(|local| {
-        for &(cell, info) in cells {
-            // SAFETY: a cell of this type, whose memory goes below.
-            match unsafe { crate::cell::class_of(cell, info) } {
-                // SAFETY: made of memory of this class, and free.
-                Some(class) => unsafe { local.magazines[class.index()].give(class, cell) },
-                // SAFETY: free, by the promise.
-                None => unsafe { crate::cell::give_memory(cell, info) },
-            }
-        }
+#[cold]
+pub(crate) unsafe fn give_cells(bag: Whole<Bag>) {
+    let mut bag = Some(bag);
+    with(|local| {
+        let Some(bag) = bag.take() else { return };
+        // SAFETY: promised by the caller.
+        unsafe { local.give_cells(bag) };
     });
-    #[cfg(not(shuttle))]
-    if given.is_some() {
-        return;
-    }
-    for &(cell, info) in cells {
+    let Some(mut bag) = bag else { return };
+    for (cell, info) in bag.empty() {
         // SAFETY: free, by the promise, and not given back above.
         unsafe { crate::cell::give_memory(cell, info) };
     }
@@ -266,9 +255,80 @@ impl Local {
         magazines: [Magazines::EMPTY; CLASSES],
         bag: None,
         spare: None,
+        away: [const { None }; AWAY],
+        gone_since: 0,
         shares: Vec::new(),
         given: None,
     };
+
+    /// Memory for a cell; `None` when it is out.
+    #[cfg(not(shuttle))]
+    #[inline(always)]
+    fn take_cell(&mut self, class: Class) -> Option<NonNull<()>> {
+        match self.magazines[class.index()].take_loaded() {
+            Some(cell) => Some(cell),
+            None => self.take_cell_slow(class),
+        }
+    }
+
+    /// The same when the loaded magazine is empty: what has come back is nearer
+    /// than the depot.
+    #[cfg(not(shuttle))]
+    #[cold]
+    fn take_cell_slow(&mut self, class: Class) -> Option<NonNull<()>> {
+        if !self.magazines[class.index()].has_previous() {
+            self.take_back();
+        }
+        self.magazines[class.index()].take(class)
+    }
+
+    /// Gives back the cells of all bags that have come back.
+    #[cold]
+    fn take_back(&mut self) {
+        loop {
+            let oldest = &mut self.away[self.gone_since];
+            let Some(near) = oldest.take() else { return };
+            match near.take() {
+                // SAFETY: what comes back is free, with its bodies dropped.
+                Ok(bag) => unsafe { self.give_cells(bag) },
+                Err(near) => {
+                    *oldest = Some(near);
+                    return;
+                }
+            }
+            self.gone_since = (self.gone_since + 1) % AWAY;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As the function of this name.
+    unsafe fn give_cells(&mut self, mut bag: Whole<Bag>) {
+        for (cell, info) in bag.empty() {
+            #[cfg(not(shuttle))]
+            // SAFETY: a cell of this type, whose memory goes below.
+            if let Some(class) = unsafe { crate::cell::class_of(cell, info) } {
+                // SAFETY: made of memory of this class, and free.
+                unsafe { self.magazines[class.index()].give(class, cell) };
+                continue;
+            }
+            // SAFETY: free, by the promise.
+            unsafe { crate::cell::give_memory(cell, info) };
+        }
+        self.spare.get_or_insert(bag);
+    }
+
+    /// Sends a full bag off; waits for it where there is a place.
+    #[cold]
+    fn send_off(&mut self) -> Option<Far<Bag>> {
+        let (near, far) = self.bag.take()?.part();
+        let free = (0..AWAY).map(|more| (self.gone_since + more) % AWAY);
+        match free.into_iter().find(|&at| self.away[at].is_none()) {
+            Some(at) => self.away[at] = Some(near),
+            None => leave(near),
+        }
+        Some(far)
+    }
 
     /// Takes a unit of the anchor with this id; `false` if this thread has no
     /// share of it.
@@ -314,13 +374,20 @@ impl Local {
     /// Puts a cell into the bag, unless there is no memory for one; returns
     /// what is full now.
     #[inline]
-    fn put_in_bag(&mut self, garbage: &mut Option<Garbage>) -> Option<Box<Bag>> {
+    fn put_in_bag(&mut self, garbage: &mut Option<Garbage>) -> Option<Far<Bag>> {
         if self.bag.is_none() {
+            self.take_back();
             self.bag = self.spare.take().or_else(Bag::new);
         }
         let bag = self.bag.as_mut()?;
-        if bag.put(garbage.take()?) { self.bag.take() } else { None }
+        if bag.put(garbage.take()?) { self.send_off() } else { None }
     }
+}
+
+/// Waits no more for a bag that cannot be back yet.
+fn leave(near: Near<Bag>) {
+    let left = near.leave();
+    debug_assert!(left.is_none(), "its other end is still here");
 }
 
 impl Drop for Local {
@@ -329,7 +396,15 @@ impl Drop for Local {
             given.give();
         }
         if let Some(bag) = self.bag.take() {
-            bag.retire(&pin());
+            let (near, far) = bag.part();
+            leave(near);
+            far.retire(&pin());
+        }
+        for near in core::mem::take(&mut self.away).into_iter().flatten() {
+            if let Some(bag) = near.leave() {
+                // SAFETY: what comes back is free, with its bodies dropped.
+                unsafe { self.give_cells(bag) };
+            }
         }
         #[cfg(not(shuttle))]
         for (at, magazines) in self.magazines.iter_mut().enumerate() {

@@ -94,17 +94,23 @@ pub(crate) struct Magazines {
 impl Magazines {
     pub(crate) const EMPTY: Self = Self { loaded: List::EMPTY, previous: List::EMPTY };
 
-    /// A cell, or `None` when memory is out.
-    #[inline]
-    pub(crate) fn take(&mut self, class: Class) -> Option<core::ptr::NonNull<()>> {
-        match self.loaded.pop() {
-            Some(cell) => Some(cell),
-            None => self.take_slow(class),
-        }
+    /// A cell of the magazine that is loaded.
+    #[inline(always)]
+    pub(crate) fn take_loaded(&mut self) -> Option<core::ptr::NonNull<()>> {
+        self.loaded.pop()
     }
 
+    /// Whether there is another magazine to be loaded.
+    pub(crate) fn has_previous(&self) -> bool {
+        !self.previous.is_empty()
+    }
+
+    /// A cell, or `None` when memory is out.
     #[cold]
-    fn take_slow(&mut self, class: Class) -> Option<core::ptr::NonNull<()>> {
+    pub(crate) fn take(&mut self, class: Class) -> Option<core::ptr::NonNull<()>> {
+        if let Some(cell) = self.loaded.pop() {
+            return Some(cell);
+        }
         core::mem::swap(&mut self.loaded, &mut self.previous);
         if self.loaded.is_empty() {
             self.loaded = take_list(class)?;

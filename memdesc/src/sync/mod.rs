@@ -21,6 +21,7 @@ pub mod parking;
 pub mod seed;
 #[cfg(shuttle)]
 pub mod stepped;
+mod try_arc;
 mod unique;
 
 /// Reference counting outside the models' view: it is the library's, not ours.
@@ -136,6 +137,7 @@ pub use shuttle::thread_local;
 /// A key of what each thread has for itself.
 #[cfg(all(feature = "std", not(any(loom, shuttle))))]
 pub use std::thread_local;
+pub use try_arc::TryArc;
 pub use unique::{unique_id, unique_wide_id};
 
 #[cfg(loom)]
