@@ -9,6 +9,7 @@
 pub mod allocator;
 pub mod busy;
 mod bytes;
+mod hands;
 mod heap;
 mod memory;
 pub mod ranges;
@@ -17,6 +18,7 @@ pub mod requests;
 mod tally;
 #[cfg(feature = "trace")]
 pub mod trace;
+pub mod tree;
 pub mod world;
 
 pub use bytes::Bytes;

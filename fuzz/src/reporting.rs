@@ -18,7 +18,7 @@
 use crate::world::World;
 use crate::{Bytes, Tally};
 use memdesc::{Block as Place, FailureKind, Granule, Order};
-use potad::{BareBlock, Content, Hand};
+use potad::{BareBlock, Content};
 use reporting::backend::{Answer, Recording};
 use reporting::{Age, Outcome, Policy, PulledEnd, Reporter, Rule, ZoneSource};
 use std::collections::BTreeMap;
@@ -105,7 +105,6 @@ pub fn run(data: &[u8]) -> Tally {
 struct Story {
     // Before the world: what it holds goes first.
     live: Vec<BareBlock>,
-    hands: Vec<Hand>,
     reporter: Reporter<ZoneSource, Recording>,
     world: World,
     /// The report granule.
@@ -159,7 +158,6 @@ impl Story {
         let reporter = Reporter::new(source, driver, policy).expect("a right policy");
         let mut story = Self {
             live: Vec::new(),
-            hands: Vec::new(),
             reporter,
             world,
             order,
@@ -182,14 +180,7 @@ impl Story {
             2 => self.alloc_many(bytes),
             3 => self.free(bytes),
             4 => self.free_many(bytes),
-            5 => {
-                if self.hands.len() < 3 && !bytes.once_in(3) {
-                    self.hands.push(self.world.zone.hand());
-                    return true;
-                }
-                drop(bytes.take(&mut self.hands));
-                false
-            }
+            5 => self.world.turn_hands(bytes),
             6 => {
                 let next = self.reporter.step(self.now);
                 // On time, early or late.
@@ -279,12 +270,7 @@ impl Story {
         if self.live.len() >= MOST {
             return false;
         }
-        let taken = match self.hands.get_mut(by) {
-            None => self.world.zone.alloc_bare(order),
-            Some(hand) => hand.alloc_bare(order),
-        };
-        self.world.took(order, taken.as_ref().map(BareBlock::block));
-        let Ok(block) = taken else { return false };
+        let Some(block) = self.world.alloc_bare(order, by) else { return false };
         self.used(block.block());
         self.live.push(block);
         true
@@ -296,8 +282,8 @@ impl Story {
             return false;
         }
         let taken = self.world.zone.alloc_bare_telling(order);
-        self.world.took(order, taken.as_ref().map(|(block, _)| block.block()));
-        let Ok((block, content)) = taken else { return false };
+        let taken = self.world.noted(order, taken, |(block, _)| block.block());
+        let Some((block, content)) = taken else { return false };
         let place = block.block();
         let mut met = self.met(place.base().0, place.last().0);
         let reads_zero = met.all(|index| self.known.get(&index) == Some(&true));
@@ -310,45 +296,23 @@ impl Story {
     fn alloc_many(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let (order, by) = (self.world.any_order(bytes), bytes.below(4));
         let count = bytes.below(MOST).min(MOST - self.live.len());
-        let mut out = Vec::new();
-        let taken = match self.hands.get_mut(by) {
-            None => self.world.zone.alloc_many(order, count, |block| out.push(block)),
-            Some(hand) => hand.alloc_many(order, count, |block| out.push(block)),
-        };
-        for block in &out {
-            self.world.took(order, Ok(block.block()));
-            self.used(block.block());
-        }
-        if let Err(why) = &taken {
-            self.world.took(order, Err(why));
-        }
+        let (out, were_all) = self.world.alloc_many(order, count, by);
+        out.iter().for_each(|block| self.used(block.block()));
         self.live.extend(out);
-        taken == Ok(count) && count > 0
+        were_all && count > 0
     }
 
     fn free(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let (block, by) = (bytes.take(&mut self.live), bytes.below(4));
         let Some(block) = block else { return false };
-        let place = block.block();
-        match self.hands.get_mut(by) {
-            None => self.world.zone.free_bare(block).expect("live"),
-            Some(hand) => hand.free_bare(block).expect("live"),
-        }
-        self.world.gave(place.base().0, place.last().0);
+        self.world.free_bare(block, by);
         true
     }
 
     fn free_many(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let (most, by) = (bytes.below(MOST).min(self.live.len()), bytes.below(4));
-        let blocks: Vec<_> = self.live.drain(..most).collect();
-        let places: Vec<_> = blocks.iter().map(BareBlock::block).collect();
-        let freed = match self.hands.get_mut(by) {
-            None => self.world.zone.free_many(blocks),
-            Some(hand) => hand.free_many(blocks),
-        };
-        assert_eq!(freed.expect("live"), most);
-        places.into_iter().for_each(|place| self.world.gave(place.base().0, place.last().0));
-        most > 0
+        let blocks = self.live.drain(..most).collect();
+        self.world.free_many(blocks, by)
     }
 
     /// A block that is believed reported was told, all of it.
@@ -399,11 +363,9 @@ impl Story {
     /// A good host at the end: all that is free comes to be reported.
     fn end(mut self) {
         while let Some(block) = self.live.pop() {
-            let place = block.block();
-            self.world.zone.free_bare(block).expect("live");
-            self.world.gave(place.base().0, place.last().0);
+            self.world.free_bare(block, usize::MAX);
         }
-        self.hands.clear();
+        self.world.hands.clear();
         lock(&self.mood).badness = 0;
         self.reporter.revive();
         // A cancel that nobody has met yet.

@@ -10,7 +10,7 @@
 use crate::world::{Intervals, World, range};
 use crate::{Bytes, Tally};
 use memdesc::{Block as Place, FailureKind, Granule, Granules, MAX_GRANULES, Order, OwnerId};
-use potad::{Aim, Align, BareBlock, Error, Hand, RawBlock, Run};
+use potad::{Aim, Align, BareBlock, Error, RawBlock, Run};
 use std::ops::RangeInclusive;
 
 /// What a story is made of.
@@ -46,12 +46,7 @@ enum Live {
 /// If the allocator does not do as the reference does.
 pub fn run(data: &[u8]) -> Tally {
     let mut bytes = Bytes::new(data);
-    let mut story = Story {
-        runs: Vec::new(),
-        live: Vec::new(),
-        hands: Vec::new(),
-        world: World::new(&mut bytes),
-    };
+    let mut story = Story { runs: Vec::new(), live: Vec::new(), world: World::new(&mut bytes) };
     let mut tally = Tally::new(&OPERATIONS);
     while !bytes.is_empty() {
         let operation = bytes.below(OPERATIONS.len());
@@ -67,7 +62,6 @@ struct Story {
     // Before the world: what it holds goes first.
     runs: Vec<Run>,
     live: Vec<Live>,
-    hands: Vec<Hand>,
     world: World,
 }
 
@@ -92,14 +86,7 @@ impl Story {
             7 => self.free_block(bytes),
             8 => self.shrink_run(bytes),
             9 => self.run_at(bytes),
-            10 => {
-                if self.hands.len() < 3 && !bytes.once_in(3) {
-                    self.hands.push(self.world.zone.hand());
-                    return true;
-                }
-                drop(bytes.take(&mut self.hands));
-                false
-            }
+            10 => self.world.turn_hands(bytes),
             11 => self.fail(bytes),
             _ => self.misuse(bytes),
         }
@@ -296,13 +283,10 @@ impl Story {
         if self.live.len() >= MOST {
             return false;
         }
-        let taken = match self.hands.get_mut(by) {
-            None => self.world.zone.alloc_bare(order),
-            Some(hand) => hand.alloc_bare(order),
-        };
-        self.world.took(order, taken.as_ref().map(BareBlock::block));
-        self.live.extend(taken.ok().map(Live::Bare));
-        self.live.last().is_some_and(|live| live.place().order() == order)
+        let taken = self.world.alloc_bare(order, by).map(Live::Bare);
+        let was_done = taken.is_some();
+        self.live.extend(taken);
+        was_done
     }
 
     fn free_run(&mut self, bytes: &mut Bytes<'_>) -> bool {
@@ -321,14 +305,10 @@ impl Story {
     }
 
     fn free_one(&mut self, live: Live, by: usize) {
-        let (place, zone) = (live.place(), &self.world.zone);
-        match (live, self.hands.get_mut(by)) {
-            (Live::Bare(block), None) => zone.free_bare(block).expect("live"),
-            (Live::Bare(block), Some(hand)) => hand.free_bare(block).expect("live"),
-            (Live::Raw(block), None) => zone.free_raw(block).expect("live"),
-            (Live::Raw(block), Some(hand)) => hand.free_raw(block).expect("live"),
+        match live {
+            Live::Bare(block) => self.world.free_bare(block, by),
+            Live::Raw(block) => self.world.free_raw(block, by),
         }
-        self.world.gave(place.base().0, place.last().0);
     }
 
     fn shrink_run(&mut self, bytes: &mut Bytes<'_>) -> bool {
@@ -439,9 +419,9 @@ impl Story {
             self.world.gave(freed.first().0, freed.last().0);
         }
         while let Some(live) = self.live.pop() {
-            self.free_one(live, 3);
+            self.free_one(live, usize::MAX);
         }
-        self.hands.clear();
+        self.world.hands.clear();
         self.world.check_whole();
         self.world.check();
     }

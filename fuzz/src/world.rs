@@ -13,7 +13,7 @@
 
 use crate::Bytes;
 use memdesc::{Block, Granule, Granules, Order};
-use potad::{Error, Potad, Resource, Zone};
+use potad::{Error, Hand, Potad, Resource, Zone};
 use std::collections::BTreeMap;
 
 /// Disjoint ranges in order, neighbours joined.
@@ -133,6 +133,8 @@ pub struct Leaving {
 /// A zone and its reference.
 #[derive(Debug)]
 pub struct World {
+    /// Hands of it. Before the zone: what they hold goes first.
+    pub hands: Vec<Hand>,
     /// What is tried.
     pub zone: Zone,
     /// Another zone, for what is foreign.
@@ -198,6 +200,7 @@ impl World {
         let other = Resource::new("other").space(1).span(0..64);
         let other = potad.register(other).expect("a right resource");
         Self {
+            hands: Vec::new(),
             zone,
             other,
             free: all.clone(),

@@ -34,6 +34,11 @@ proptest! {
     }
 
     #[test]
+    fn the_tree_answers_as_a_map_does(story in vec(any::<u8>(), 0..400)) {
+        fuzz::tree::run(&story);
+    }
+
+    #[test]
     fn the_parser_reads_what_is_written_and_refuses_the_rest(story in vec(any::<u8>(), 0..300)) {
         fuzz::trace::run(&story);
     }
@@ -74,6 +79,12 @@ fn reaches(tally: &Tally, never_refused: &[&str]) {
 fn stories_of_ranges_reach_every_answer() {
     let tally = told(fuzz::ranges::run, 200, 600);
     reaches(&tally, &["set", "settle"]);
+}
+
+#[test]
+fn stories_of_trees_reach_every_answer() {
+    let tally = told(fuzz::tree::run, 250, 600);
+    reaches(&tally, &[]);
 }
 
 #[test]

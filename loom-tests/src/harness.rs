@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 /// Explores a model in full. Fails if there were fewer interleavings than
 /// `minimum`: then it has stopped to model what it did.
@@ -60,9 +61,10 @@ fn run(name: &str, bound: Option<usize>, minimum: u64, body: impl Fn() + Send + 
         return hunt(name, bound, &seed, body);
     }
     let (builder, asked) = builder(bound);
+    let start = Instant::now();
     let count = check(&builder, body, &Arc::default());
-    let reach = reach(&builder);
-    println!("MODEL {name} iterations={count} {reach}");
+    let (reach, seconds) = (reach(&builder), start.elapsed().as_secs_f64());
+    println!("MODEL {name} iterations={count} {reach} {seconds:.1}s");
     if asked {
         assert!(count >= minimum, "{name}: {count} interleavings, {minimum} are recorded");
     }

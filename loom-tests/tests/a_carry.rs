@@ -10,14 +10,11 @@
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+use loom_tests::home::block;
 use loom_tests::{bounded, model, twin, twin_bounded};
 use memdesc::{Block, Granule, Order};
 use potad::model::Ground;
 use std::sync::Arc;
-
-fn block(base: u64, order: u32) -> Block {
-    Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
-}
 
 /// A ground of 64 granules and the memory of one or two of them.
 struct World {

@@ -3,23 +3,12 @@
 #![cfg(loom)]
 
 use loom::thread;
+use loom_tests::grounds::ground;
+use loom_tests::home::block;
 use loom_tests::{model, twin};
-use memdesc::{Block, Granule, Order};
+use memdesc::{Block, Granule};
 use potad::model::Ground;
 use std::sync::Arc;
-
-fn block(base: u64, order: u32) -> Block {
-    Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
-}
-
-/// 64 granules, all taken but those of `free`.
-fn taken_but(free: &[Block]) -> Arc<Ground> {
-    let ground = Ground::new(64, 1);
-    let whole = ground.take(6).unwrap();
-    ground.ensure(whole);
-    free.iter().for_each(|&block| ground.give(block));
-    Arc::new(ground)
-}
 
 /// All granules below 64 but these two.
 fn all_but(one: u64, other: u64) -> Vec<Block> {
@@ -29,7 +18,7 @@ fn all_but(one: u64, other: u64) -> Vec<Block> {
 /// A1: a claim takes what is there, a free beside it sets its bit; between
 /// them they have every granule once.
 fn a1_claim_against_free() {
-    let ground = taken_but(&[block(0, 0), block(9, 0)]);
+    let ground = ground([block(0, 0), block(9, 0)]);
     let freer = {
         let ground = Arc::clone(&ground);
         thread::spawn(move || ground.give(block(4, 0)))
@@ -54,7 +43,7 @@ fn a1_twin_claimed_without_a_swap() {
 /// A2: two frees complete a word: exactly one moves it up, and no granule is
 /// lost.
 fn a2_two_frees() {
-    let ground = taken_but(&all_but(3, 40));
+    let ground = ground(all_but(3, 40));
     let freer = {
         let ground = Arc::clone(&ground);
         thread::spawn(move || ground.give(block(3, 0)))
@@ -77,7 +66,7 @@ fn a2_twin_both_believe_they_completed_it() {
 /// A3: the free that completes a word meets an allocation: it gets a granule of
 /// the word, or of the parent, or none, and nobody else gets the same.
 fn a3_merge_against_take() {
-    let ground = taken_but(&all_but(5, 5));
+    let ground = ground(all_but(5, 5));
     let taker = {
         let ground = Arc::clone(&ground);
         thread::spawn(move || ground.take(0))
@@ -101,7 +90,7 @@ fn a3_twin_merge_without_a_compare_exchange() {
 
 /// A3, the other way: the parent's bit is taken while its word merges.
 fn a3_merge_against_take_of_the_parent() {
-    let ground = taken_but(&all_but(5, 5));
+    let ground = ground(all_but(5, 5));
     let taker = {
         let ground = Arc::clone(&ground);
         thread::spawn(move || ground.take(6))
@@ -120,7 +109,7 @@ fn a3_merge_meets_allocation_of_the_parent() {
 /// A4: a free into an empty word meets a search that takes its summary bit for
 /// stale: the free granule can be found afterwards.
 fn a4_clear_against_set() {
-    let ground = taken_but(&[block(0, 0)]);
+    let ground = ground([block(0, 0)]);
     // The word is empty, its summary bit is still set.
     assert_eq!(ground.claim(0), 1);
     let searcher = {
@@ -147,7 +136,7 @@ fn a4_twin_cleared_without_a_second_look() {
 /// region's summary bits for stale, all at once: the region can be found
 /// afterwards.
 fn a4_region_note_against_set() {
-    let ground = taken_but(&[block(0, 0)]);
+    let ground = ground([block(0, 0)]);
     assert_eq!(ground.claim(0), 1);
     let searcher = {
         let ground = Arc::clone(&ground);
@@ -170,7 +159,7 @@ fn a4_twin_region_noted_without_a_second_look() {
 
 /// A5: a warm word that is whole and is let go meets an allocation from it.
 fn a5_warm_merge_against_take() {
-    let ground = taken_but(&all_but(5, 5));
+    let ground = ground(all_but(5, 5));
     ground.give_warm(block(5, 0));
     assert_eq!(ground.word(0, 0), u64::MAX);
     let taker = {
@@ -202,7 +191,7 @@ fn a9_two_takes(order: u32, whole: bool) {
         ground.ensure(block(0, 6));
         Arc::new(ground)
     } else {
-        taken_but(&[block(0, order), block(32, order)])
+        ground([block(0, order), block(32, order)])
     };
     let taker = {
         let ground = Arc::clone(&ground);

@@ -8,36 +8,16 @@
 #![cfg(loom)]
 
 use loom::thread;
+use loom_tests::grounds::{drain, ground, singles};
+use loom_tests::home::block;
 use loom_tests::{bounded, model, twin, twin_bounded};
-use memdesc::{Block, Granule, Order};
 use potad::model::Ground;
 use std::sync::Arc;
-
-fn block(base: u64, order: u32) -> Block {
-    Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
-}
-
-/// 64 granules, all taken but those of `free`.
-fn ground(free: impl IntoIterator<Item = u64>) -> Arc<Ground> {
-    let ground = Ground::new(64, 1);
-    let whole = ground.take(6).unwrap();
-    ground.ensure(whole);
-    free.into_iter().for_each(|at| ground.give(block(at, 0)));
-    Arc::new(ground)
-}
-
-/// Everything that can be had, one granule each, in order.
-fn drain(ground: &Ground) -> Vec<u64> {
-    let all = core::iter::from_fn(|| ground.take_closed(0));
-    let mut all: Vec<u64> = all.map(|block| block.base().0).collect();
-    all.sort_unstable();
-    all
-}
 
 /// A1: a hand's refill takes what is there; a free beside it, through another
 /// hand that is flushed, sets its bit: between them they have each granule once.
 fn a1_refill_against_flushed_free() {
-    let ground = ground([0, 9]);
+    let ground = ground(singles([0, 9]));
     let (mine, theirs) = (ground.front(), ground.front());
     let freer = {
         let ground = Arc::clone(&ground);
@@ -66,7 +46,7 @@ fn a1_twin_refill_without_a_swap() {
 
 /// A2: two hands give the last two granules of a word: exactly one merges it.
 fn a2_two_flushes() {
-    let ground = ground((0..64).filter(|&at| at != 3 && at != 40));
+    let ground = ground(singles((0..64).filter(|&at| at != 3 && at != 40)));
     let (mine, theirs) = (ground.front(), ground.front());
     let other = {
         let ground = Arc::clone(&ground);
@@ -93,7 +73,7 @@ fn a2_twin_both_hands_believe_they_completed_it() {
 
 /// A3: a hand's flush completes a word while another hand refills from it.
 fn a3_flush_against_refill() {
-    let ground = ground((0..64).filter(|&at| at != 5));
+    let ground = ground(singles((0..64).filter(|&at| at != 5)));
     let (mine, theirs) = (ground.front(), ground.front());
     let taker = {
         let ground = Arc::clone(&ground);
@@ -125,7 +105,7 @@ fn a3_twin_flush_merges_without_a_compare_exchange() {
 /// A4: a flush into an empty word meets the refill that takes its summary bit
 /// for stale: the granule can be found afterwards.
 fn a4_flush_against_stale_summary() {
-    let ground = ground([0]);
+    let ground = ground(singles([0]));
     assert_eq!(ground.claim(0), 1);
     let (mine, theirs) = (ground.front(), ground.front());
     let searcher = {
@@ -216,7 +196,7 @@ fn a9_twin_hands_take_without_a_compare_exchange() {
 /// A thread ends, and its hand with it, while all hands are looked into: what
 /// it held is found, once.
 fn end_of_a_hand_against_close() {
-    let ground = ground([0, 1, 2]);
+    let ground = ground(singles([0, 1, 2]));
     let front = ground.front();
     let out = front.take(&ground, 0).unwrap();
     let other = {

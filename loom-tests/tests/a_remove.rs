@@ -4,6 +4,7 @@
 
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
+use loom_tests::grounds::{self, drain, singles};
 use loom_tests::{bounded, model, twin, twin_bounded};
 use memdesc::{Block, Granule, Order};
 use potad::model::{Front, Ground};
@@ -20,20 +21,12 @@ fn leaves(block: Block) -> bool {
 /// A ground of 64 granules whose hand has claimed granules 0, 1, 3 and 4, and
 /// has given out 0; the rest is out for good.
 fn ground() -> (Arc<Ground>, Front, Block) {
-    let ground = Arc::new(Ground::new(64, 1));
-    let whole = ground.take(6).unwrap();
-    ground.ensure(whole);
     // 2 is of the range: so that the range is free but for what is given out.
-    (0..5).for_each(|at| ground.give(Block::containing(Granule(at), Order::ZERO)));
+    let ground = grounds::ground(singles(0..5));
     let front = ground.front();
     let out = front.take(&ground, 0).unwrap();
     assert_eq!(out.base(), Granule(0));
     (ground, front, out)
-}
-
-/// Everything that can be had, one granule each.
-fn drain(ground: &Ground) -> Vec<u64> {
-    core::iter::from_fn(|| ground.take_closed(0)).map(|block| block.base().0).collect()
 }
 
 /// A8: a free into the range, and an allocation after it, race with the

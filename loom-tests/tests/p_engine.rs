@@ -9,6 +9,8 @@
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+use loom_tests::grounds::{drain, granules, reported_ground as ground};
+use loom_tests::home::block;
 use loom_tests::{bounded, model, twin};
 use memdesc::{Block, Granule, Order};
 use potad::HostSays;
@@ -19,32 +21,6 @@ use reporting::{
     ReportSource, Reporter, Reset, Stop, Want,
 };
 use std::sync::Arc;
-
-fn block(base: u64, order: u32) -> Block {
-    Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
-}
-
-fn granules(block: Block) -> impl Iterator<Item = u64> {
-    block.base().0..=block.last().0
-}
-
-/// A ground of which `free` is free, with a reporter of single granules.
-fn ground(free: impl IntoIterator<Item = Block>) -> Arc<Ground> {
-    let ground = Arc::new(Ground::new(64, 1));
-    ground.attach(0);
-    let whole = ground.take(6).unwrap();
-    ground.ensure(whole);
-    free.into_iter().for_each(|block| ground.give(block));
-    ground
-}
-
-/// Everything that can be had, one granule each, in order.
-fn drain(ground: &Ground) -> Vec<u64> {
-    let all = core::iter::from_fn(|| ground.take_closed(0));
-    let mut all: Vec<u64> = all.map(|block| block.base().0).collect();
-    all.sort_unstable();
-    all
-}
 
 /// A ground as a source for the engine; a granule is one byte.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 #![cfg(loom)]
 
 use loom::thread;
+use loom_tests::grounds::{self, drain, singles};
 use loom_tests::home::*;
 use loom_tests::{bounded, model, twin, twin_bounded};
 use memdesc::{Block, Granule, Immediate, Order, OwnerId, Subtype};
@@ -48,17 +49,9 @@ fn report(ground: &Ground, ram: &Ram, shared: &Front) -> Said {
 /// A ground of which granules 0 and 1 are free, the rest out for good, and a
 /// hand for the calls that have none.
 fn ground() -> (Arc<Ground>, Ram, Front) {
-    let ground = Arc::new(Ground::new(64, 1));
-    let whole = ground.take(6).unwrap();
-    ground.ensure(whole);
-    (0..2).for_each(|at| ground.give(Block::containing(Granule(at), Order::ZERO)));
+    let ground = grounds::ground(singles(0..2));
     let shared = ground.front();
     (ground, Ram::new(), shared)
-}
-
-/// Everything that can be had, one granule each.
-fn drain(ground: &Ground) -> Vec<u64> {
-    core::iter::from_fn(|| ground.take_closed(0)).map(|block| block.base().0).collect()
 }
 
 /// R11: of two failures of one granule one is the first, and one owner call or

@@ -18,138 +18,16 @@
 
 #![cfg(loom)]
 
-use lookup::{Addresses, Leaf, LookupError, Payload, Ranges};
-use loom::cell::UnsafeCell;
+use lookup::{Addresses, LookupError, Payload, Ranges};
 use loom::thread;
+use loom_tests::grounds::failed_block;
 use loom_tests::home::*;
+use loom_tests::messages::{AT, Note, Scene, tells};
 use loom_tests::{model, twin};
 use memdesc::{
-    Descriptor, FailedBlock, FailureKind, Granule, Granules, Guard, Kinds, Order, Outcome, Owner,
-    Owners, Ref, pin,
+    Descriptor, FailedBlock, Granule, Granules, Guard, Kinds, Order, Outcome, Owner, Owners, pin,
 };
 use std::sync::{Arc, Mutex};
-
-/// What is written plainly.
-struct Note(UnsafeCell<u32>);
-
-// SAFETY: that nobody reads while the maker writes is what loom checks.
-unsafe impl Send for Note {}
-// SAFETY: as above.
-unsafe impl Sync for Note {}
-
-impl Note {
-    fn empty() -> Self {
-        Self(UnsafeCell::new(0))
-    }
-
-    fn write(&self) {
-        // SAFETY: loom checks that nobody else is here.
-        self.0.with_mut(|note| unsafe { *note = 7 });
-    }
-
-    fn read(&self) {
-        // SAFETY: loom checks that nobody writes.
-        assert_eq!(self.0.with(|note| unsafe { *note }), 7, "seen before it was written");
-    }
-}
-
-/// The one model. The look is pinned until the note was read: a pin that ends,
-/// or begins late, orders a little by the collector's lock.
-fn tells<S: Send + Sync + 'static>(
-    scene: S,
-    change: impl FnOnce(&S),
-    is_seen: fn(&S, &Guard) -> bool,
-) {
-    let shared = Arc::new((scene, Note::empty()));
-    let looker = {
-        let shared = Arc::clone(&shared);
-        thread::spawn(move || {
-            let guard = pin();
-            // So that the change is tried between the pin and the look: of a maker
-            // that reads a word before it changes it, loom forgets who looked.
-            thread::yield_now();
-            if is_seen(&shared.0, &guard) {
-                shared.1.read();
-            }
-        })
-    };
-    shared.1.write();
-    change(&shared.0);
-    looker.join().unwrap();
-    assert!(is_seen(&shared.0, &pin()), "the look does not show the change");
-}
-
-/// A tree, with a block of `order` at granule 0 in it.
-struct Scene {
-    ram: Ram,
-    leaf: Leaf,
-    order: u32,
-    /// The descriptor, if that is what is there. Outside of loom's view.
-    folio: Mutex<Option<Ref<Ram, Folio>>>,
-    /// Another reference, for a look that needs no walk.
-    also: Option<Ref<Ram, Folio>>,
-}
-
-const AT: Granule = Granule(0);
-
-impl Scene {
-    /// Nothing there, but what leads there; and a leaf that does.
-    fn vacant(order: u32) -> Self {
-        Self::vacant_in(Ram::new(), order)
-    }
-
-    fn vacant_in(ram: Ram, order: u32) -> Self {
-        let leaf = ram.tree().leaf();
-        // The kinds are known, and the nodes are made.
-        drop(ram.tree().publish(block(0, order), ram.folio(1)).unwrap());
-        if order < 6 {
-            ram.tree().lead(&leaf, block(0, order));
-        }
-        Self { ram, leaf, order, folio: Mutex::new(None), also: None }
-    }
-
-    /// A raw block of owner 1.
-    fn raw(order: u32) -> Self {
-        let scene = Self::vacant(order);
-        scene.ram.tree().publish_immediate(block(0, order), raw(1, order)).unwrap();
-        scene
-    }
-
-    /// A folio.
-    fn typed(order: u32) -> Self {
-        let scene = Self::vacant(order);
-        let folio = scene.ram.tree().publish(block(0, order), scene.ram.folio(2)).unwrap();
-        Self { also: folio.try_clone(), ..scene }.keep(folio)
-    }
-
-    fn also(&self) -> &Ref<Ram, Folio> {
-        self.also.as_ref().expect("a typed scene")
-    }
-
-    fn keep(self, folio: Ref<Ram, Folio>) -> Self {
-        *self.folio.lock().unwrap() = Some(folio);
-        self
-    }
-
-    /// The folio, out of the scene: no lock is held while loom may switch.
-    fn take(&self) -> Ref<Ram, Folio> {
-        self.folio.lock().unwrap().take().expect("a folio")
-    }
-
-    fn put(&self, folio: Ref<Ram, Folio>) {
-        *self.folio.lock().unwrap() = Some(folio);
-    }
-
-    fn block(&self) -> memdesc::Block {
-        block(0, self.order)
-    }
-
-    /// Owner, order and mark of what is at a granule.
-    fn owner_at(&self, at: u64, guard: &Guard) -> Option<(u16, u32, bool)> {
-        let found = self.ram.tree().find(Granule(at), guard)?.immediate()?;
-        Some((found.owner.0, found.order.get(), found.poisoned))
-    }
-}
 
 // ---- a descriptor's header ----
 
@@ -198,12 +76,13 @@ fn place_shrinks() {
     tells(Scene::typed(19), change, |scene, _| scene.also().block() == block(0, 18));
 }
 
+fn replace_folio(scene: &Scene) {
+    let folio = scene.take();
+    scene.put(scene.ram.tree().replace(&folio.lock(), scene.ram.folio(3)).unwrap());
+}
+
 fn moved() {
-    let change = |scene: &Scene| {
-        let folio = scene.take();
-        scene.put(scene.ram.tree().replace(&folio.lock(), scene.ram.folio(3)).unwrap());
-    };
-    tells(Scene::typed(18), change, |scene, _| scene.also().header().is_moved());
+    tells(Scene::typed(18), replace_folio, |scene, _| scene.also().header().is_moved());
 }
 
 /// The last but one reference goes: what its holder did is seen by the last.
@@ -266,24 +145,13 @@ fn callback_ends() {
     let caller = {
         let (owners, called) = (owners.clone(), called.clone());
         thread::spawn(move || {
-            let failed = FailedBlock {
-                resource: 0,
-                granules: Granules::new(AT, AT).unwrap(),
-                first_unit: 0,
-                last_unit: 4095,
-                block: None,
-                kind: FailureKind::Injected,
-                name: "raw",
-                first: true,
-            };
-            let outcome = owners.call(id, &failed);
+            let outcome = owners.call(id, &failed_block());
             called.store(outcome.is_some(), std::sync::atomic::Ordering::Relaxed);
         })
     };
     owners.unregister(id).unwrap();
     // Written, or never to be: either way nobody writes now.
-    // SAFETY: that nobody writes is what loom checks.
-    let was_written = note.0.with(|note| unsafe { *note }) == 7;
+    let was_written = note.is_written();
     caller.join().unwrap();
     assert_eq!(was_written, called.load(std::sync::atomic::Ordering::Relaxed));
 }
@@ -564,11 +432,7 @@ fn refused(scene: Scene, change: fn(&Scene), found: [memdesc::Block; 2]) {
 }
 
 fn refused_by_a_replacement() {
-    let change = |scene: &Scene| {
-        let folio = scene.take();
-        scene.put(scene.ram.tree().replace(&folio.lock(), scene.ram.folio(3)).unwrap());
-    };
-    refused(Scene::typed(18), change, [block(0, 18); 2]);
+    refused(Scene::typed(18), replace_folio, [block(0, 18); 2]);
 }
 
 fn refused_by_a_half() {

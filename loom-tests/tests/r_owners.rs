@@ -3,8 +3,9 @@
 #![cfg(loom)]
 
 use loom::thread;
+use loom_tests::grounds::failed_block;
 use loom_tests::{model, twin};
-use memdesc::{FailedBlock, FailureKind, Granule, Granules, Outcome, Owner, Owners};
+use memdesc::{FailedBlock, Outcome, Owner, Owners};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -28,17 +29,7 @@ fn r14_unregister_against_call() {
     let caller = {
         let owners = owners.clone();
         thread::spawn(move || {
-            let failed = FailedBlock {
-                resource: 0,
-                granules: Granules::new(Granule(0), Granule(0)).unwrap(),
-                first_unit: 0,
-                last_unit: 4095,
-                block: None,
-                kind: FailureKind::Injected,
-                name: "raw",
-                first: true,
-            };
-            let outcome = owners.call(id, &failed);
+            let outcome = owners.call(id, &failed_block());
             assert!(matches!(outcome, None | Some(Outcome::Recovered)));
         })
     };

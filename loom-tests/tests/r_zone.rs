@@ -19,43 +19,12 @@
 #![cfg(loom)]
 
 use loom::thread;
+use loom_tests::grounds::{is_out_of_circulation, owner, zone};
 use loom_tests::home::{Folio, Mm, Slab};
 use loom_tests::{bounded, twin_bounded};
-use memdesc::{FailedBlock, FailureKind, Granule, Order, Outcome, Owner, OwnerId};
-use potad::{Aim, Error, Potad, Resource, Zone};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// Counts what it is told. Outside of loom's view.
-struct Counting(Arc<AtomicUsize>);
-
-impl Owner for Counting {
-    fn memory_failure(&self, _: &FailedBlock) -> Outcome {
-        self.0.fetch_add(1, Relaxed);
-        Outcome::Delayed
-    }
-}
-
-/// An owner, and how often it was told.
-fn owner(potad: &Potad) -> (OwnerId, Arc<AtomicUsize>) {
-    let told = Arc::new(AtomicUsize::new(0));
-    (potad.register_owner(Arc::new(Counting(Arc::clone(&told)))).unwrap(), told)
-}
-
-fn zone(potad: &Potad, granules: u64) -> Zone {
-    potad.register(Resource::new("ram").reach(255).span(0..granules)).unwrap()
-}
-
-/// Granule 0 has failed, and everybody has freed: it is out of circulation.
-fn is_out_of_circulation(ram: &Zone) {
-    let stats = ram.stats();
-    assert_eq!((stats.quarantined, stats.pending), (1, 0), "{stats:?}");
-    assert_eq!(stats.free, stats.granules - 1);
-    ram.validate().unwrap();
-    while let Ok(block) = ram.alloc_bare(Order::ZERO) {
-        assert_ne!(block.base(), Granule(0), "it circulates");
-    }
-}
+use memdesc::{FailureKind, Granule, Order, OwnerId};
+use potad::{Aim, Error, Potad};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// R7: granule 0 fails while a hand allocates it with a word.
 fn r7_failure_against_allocation() {

@@ -48,7 +48,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::own;
 #[cfg(any(loom, feature = "std"))]
 use crate::sync::unique_wide_id;
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex, TryArc, Weak};
 use crate::{Home, OutOfMemory, seeded, try_box};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -74,7 +74,7 @@ impl Share {
     pub(crate) fn take(&self) {
         // Relaxed: read by the last `Keep`'s drop, which comes after the end
         // of the borrow that allowed this; and by whoever finds that the
-        // thread has let go of its share, behind that `Arc`'s count.
+        // thread has let go of its share, behind that `TryArc`'s count.
         let taken = self.taken.load(Ordering::Relaxed);
         self.taken.store(taken + 1, Ordering::Relaxed);
     }
@@ -97,7 +97,7 @@ pub(crate) struct Anchor<H> {
     /// What an `Arc`'s count orders, which models do not see.
     #[cfg(loom)]
     handles: AtomicU64,
-    shares: Mutex<Vec<Arc<Share>>>,
+    shares: Mutex<Vec<TryArc<Share>>>,
 }
 
 /// The count, on a line of its own.
@@ -160,12 +160,12 @@ impl<H> Anchor<H> {
     /// borrows a `Keep`.
     #[cold]
     #[cfg(any(loom, feature = "std"))]
-    pub(crate) fn share(&self) -> Option<Arc<Share>> {
+    pub(crate) fn share(&self) -> Option<TryArc<Share>> {
         let mut shares = self.shares.lock();
         // Threads that have ended left their shares behind: exclusive, so all
         // that was written to them is seen.
         let mut left = 0;
-        shares.retain_mut(|share| match Arc::get_mut(share) {
+        shares.retain_mut(|share| match share.get_mut() {
             Some(share) => {
                 left += share.taken.load(Ordering::Relaxed);
                 false
@@ -175,8 +175,8 @@ impl<H> Anchor<H> {
         // Relaxed: as in `take`.
         self.count.0.fetch_add(left, Ordering::Relaxed);
         shares.try_reserve(1).ok()?;
-        let share = Arc::new(Share::default());
-        shares.push(Arc::clone(&share));
+        let share = TryArc::new(Share::default())?;
+        shares.push(share.clone());
         Some(share)
     }
 
@@ -491,12 +491,12 @@ mod modelled {
 
     use super::{Anchor, Share};
     use crate::Home;
-    use crate::sync::Arc;
+    use crate::sync::TryArc;
     use alloc::vec::Vec;
     use core::cell::RefCell;
 
     loom::thread_local! {
-        static SHARES: RefCell<Vec<(u64, Arc<Share>)>> = RefCell::new(Vec::new());
+        static SHARES: RefCell<Vec<(u64, TryArc<Share>)>> = RefCell::new(Vec::new());
     }
 
     pub(super) fn take_unit<H: Home>(anchor: &Anchor<H>) {

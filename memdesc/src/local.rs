@@ -32,7 +32,7 @@ use crate::dead::{Bag, Garbage};
 use crate::parted::{Far, Near, Whole};
 #[cfg(not(shuttle))]
 use crate::slab::{self, CLASSES, Class, Magazines};
-use crate::sync::Arc;
+use crate::sync::TryArc;
 use crate::{Guard, Home, pin};
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -60,7 +60,7 @@ struct Local {
     away: [Option<Near<Bag>>; AWAY],
     gone_since: usize,
     /// By the anchor's id, the last used first.
-    shares: Vec<(u64, Arc<Share>)>,
+    shares: Vec<(u64, TryArc<Share>)>,
     given: Option<Given>,
 }
 
@@ -158,10 +158,9 @@ fn take_slow<H: Home>(anchor: &Anchor<H>) {
     let is_free = with(|local| local.shares.try_reserve(1).is_ok());
     let Some(share) = (is_free == Some(true)).then(|| anchor.share()).flatten() else { return };
     let id = anchor.id();
-    let mut gone = Vec::new();
     with(|local| {
-        // Those of anchors that are no more.
-        gone.extend(local.shares.extract_if(.., |(_, share)| Arc::get_mut(share).is_some()));
+        // Without those of anchors that are no more.
+        local.shares.retain_mut(|(_, share)| share.get_mut().is_none());
         local.shares.push((id, share));
     });
 }

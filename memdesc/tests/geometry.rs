@@ -152,3 +152,13 @@ fn refusals_carry_the_operands() {
     assert_eq!(nine.half().unwrap().get(), 8);
     assert_eq!(format!("{}", Order::new(64).unwrap_err()), "order 64 is above 63");
 }
+
+#[test]
+fn sums_stay_in_the_index_space() {
+    let last = Granule(MAX_GRANULES - 1);
+    assert_eq!(Granule(7).checked_add(3), Some(Granule(10)));
+    assert_eq!((Granule(0).checked_add(last.0), last.checked_add(0)), (Some(last), Some(last)));
+    assert_eq!((last.checked_add(1), last.checked_add(u64::MAX)), (None, None));
+    let over = Block::new(Granule(MAX_GRANULES), Order::ZERO).unwrap_err();
+    assert_eq!(over, GeometryError::OutsideIndexSpace { granule: MAX_GRANULES });
+}

@@ -3,7 +3,7 @@
 //! A descriptor keeps its zone alive, so a reference may outlive every handle
 //! on the potad and still be put soundly.
 
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(feature = "std")]
 use crate::Ref;
 use crate::hand::Code;
 use crate::hand::Slot;
@@ -12,7 +12,7 @@ use core::fmt;
 use lookup::LookupError;
 use memdesc::sync::Arc;
 use memdesc::{Block, Dead, Garbage, Kinds};
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(feature = "std")]
 use memdesc::{Descriptor, Fresh, Order};
 
 /// A handle on the state of a zone, 8 bytes.
@@ -33,12 +33,12 @@ impl memdesc::Home for Home {
     fn teardown(dead: Dead<Self>) {
         let state = &dead.home().0;
         let mut dead = Some(dead);
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         let hot = crate::local::if_slot(state, |slot| {
             let _inside = slot.enter()?;
             Some(state.bury(slot, dead.take()?))
         });
-        #[cfg(not(all(feature = "std", not(loom))))]
+        #[cfg(not(feature = "std"))]
         let hot: Option<Option<Result<Garbage, LookupError>>> = None;
         match hot.flatten() {
             // Outside the bracket: it may pin, and run what others retired.
@@ -102,7 +102,7 @@ impl State {
 
     /// The whole of a hot typed allocation: enters, takes, publishes, leaves.
     /// The descriptor stays where it is if anything else is to be done.
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(feature = "std")]
     #[inline(always)]
     pub(crate) fn take_typed_hot<T: Descriptor>(
         &self,
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// Publishes the long way; what cannot be published goes back.
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(feature = "std")]
     #[cold]
     #[inline(never)]
     fn publish_far_typed<T: Descriptor>(

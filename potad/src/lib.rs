@@ -65,7 +65,7 @@ mod handles;
 mod hands;
 mod home;
 mod isolate;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(feature = "std")]
 mod local;
 mod mend;
 mod migrate;

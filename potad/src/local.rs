@@ -24,6 +24,13 @@
 //! - No call leaves this module with the list borrowed, and nothing that can
 //!   run another's code is dropped while it is.
 //!
+//! # Models
+//!
+//! The threads of a model share one slot behind a lock, as without `std`: most
+//! models ask something else, and have fewer interleavings so. A thread of a
+//! model that says [`OwnHand::begin`] has a list as it has here, and runs this
+//! very code; loom knows which thread is which.
+//!
 //! # Cost
 //!
 //! Beside the hand's own operation: the thread-local's address, its borrow
@@ -36,8 +43,51 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use memdesc::sync::{Arc, Weak};
 
+#[cfg(not(loom))]
 memdesc::sync::thread_local! {
     static HANDS: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(loom)]
+memdesc::sync::thread_local! {
+    static HANDS: RefCell<Vec<Entry>> = RefCell::new(Vec::new());
+    static HAS_OWN: core::cell::Cell<bool> = core::cell::Cell::new(false);
+}
+
+/// In a model: until this is dropped the thread has hands of its own, and then
+/// it ends as far as they go. Forgotten, they end when the thread does, which
+/// under loom is after it was joined.
+#[cfg(loom)]
+#[derive(Debug)]
+#[must_use]
+pub struct OwnHand(());
+
+#[cfg(loom)]
+impl OwnHand {
+    /// From here on, for the calling thread.
+    pub fn begin() -> Self {
+        HAS_OWN.with(|has_own| has_own.set(true));
+        Self(())
+    }
+}
+
+#[cfg(loom)]
+impl Drop for OwnHand {
+    fn drop(&mut self) {
+        HAS_OWN.with(|has_own| has_own.set(false));
+        // As with the thread's locals: whoever asks meanwhile finds no list.
+        let ended = HANDS.with(RefCell::take);
+        drop(ended);
+    }
+}
+
+/// Whether the thread can have slots of its own: all can, but in models.
+#[inline(always)]
+fn has_own() -> bool {
+    #[cfg(loom)]
+    return HAS_OWN.try_with(core::cell::Cell::get).unwrap_or(false);
+    #[cfg(not(loom))]
+    return true;
 }
 
 /// A thread's hand on one zone.
@@ -49,6 +99,11 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        // A model that has failed is left as it is.
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
         // Without handles the zone is gone, and nothing in the slot matters.
         if let Some(state) = self.state.upgrade() {
             state.retire_slot(&self.slot);
@@ -60,6 +115,9 @@ impl Drop for Entry {
 /// and nobody is at it.
 #[inline(always)]
 pub(crate) fn if_slot<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Option<R> {
+    if !has_own() {
+        return None;
+    }
     let found = HANDS.try_with(|hands| {
         // Mutably, so that nobody else gets at the slot meanwhile.
         let hands = hands.try_borrow_mut().ok()?;
@@ -90,15 +148,18 @@ pub(crate) fn with_slot<R, F: FnOnce(&Slot) -> R>(state: &State, operate: F) -> 
 #[cold]
 #[inline(never)]
 fn add_entry(state: &State) -> bool {
-    if state.me.strong_count() == 0 {
-        // Still being made.
+    if !has_own() || state.me.strong_count() == 0 {
+        // In the second case, still being made.
         return false;
     }
     let is_free = HANDS.try_with(|hands| hands.try_borrow().is_ok());
-    if is_free != Ok(true) {
+    if !is_free.unwrap_or(false) {
         return false;
     }
     let slot = state.new_slot(Class::default());
+    if memdesc::seeded!("a thread keeps its zones") {
+        core::mem::forget(state.me.upgrade());
+    }
     let mut new = Some(Entry { zone: state.id, slot, state: state.me.clone() });
     let mut gone = Vec::new();
     let added = HANDS.try_with(|hands| {
@@ -109,5 +170,5 @@ fn add_entry(state: &State) -> bool {
         true
     });
     drop((gone, new));
-    added == Ok(true)
+    added.unwrap_or(false)
 }

@@ -19,6 +19,9 @@ use alloc::vec::Vec;
 use memdesc::sync::{Arc, Mutex};
 use memdesc::{Block, FailureKind, Granule, Granules, Order};
 
+#[cfg(feature = "std")]
+pub use crate::local::OwnHand;
+
 /// A forest and its hands.
 #[derive(Debug)]
 pub struct Ground {

@@ -112,9 +112,10 @@ impl Reported {
             return false;
         };
         let (word, first) = self.piece_of(Granule(base));
-        let mask = (u64::MAX >> (64 - (1 << log))) << first.trailing_zeros();
         self.pair(word).is_none_or(|(seen, reported)| {
-            (seen.load(Ordering::Relaxed) | reported.load(Ordering::Relaxed)) & mask == 0
+            let bits = seen.load(Ordering::Relaxed) | reported.load(Ordering::Relaxed);
+            // Nearly always there are none.
+            bits == 0 || bits & ((u64::MAX >> (64 - (1 << log))) << first.trailing_zeros()) == 0
         })
     }
 
@@ -183,24 +184,24 @@ impl Reported {
     }
 
     /// The first report granule of the block that is not reported, or the
-    /// block's base if there is none among the first 4,096.
+    /// block's base if there is none; or where it stopped looking, after 64 words.
     pub(crate) fn first_unreported(&self, block: Block) -> Granule {
-        for (word, mask) in self.pieces(block).take(64) {
-            let open = mask & !self.reported(word);
-            if open != 0 {
-                let index = word << ORDERS_PER_LEVEL | u64::from(open.trailing_zeros());
-                return Granule((index << self.order.get()).max(block.base().0));
-            }
+        let (word, mask) = self.piece_of(block.base());
+        if self.reported(word) & mask == 0 {
+            return block.base();
         }
-        block.base()
+        self.look_for_unreported(block.base(), block.last(), 64).unwrap_or(block.base())
     }
 
     /// The first granule of `at..=last` whose report granule is not reported; or
     /// where it stopped looking, after [`LOOK`] words.
     pub(crate) fn next_unreported(&self, at: Granule, last: Granule) -> Option<Granule> {
+        self.look_for_unreported(at, last, LOOK)
+    }
+
+    fn look_for_unreported(&self, at: Granule, last: Granule, mut left: usize) -> Option<Granule> {
         let shift = self.order.get();
         let (mut index, end) = (at.0 >> shift, last.0 >> shift);
-        let mut left = LOOK;
         'chunks: while index <= end && left > 0 {
             // Nothing of an absent chunk was ever reported.
             let Some(words) = self.bits.ahead(index >> ORDERS_PER_LEVEL << 1) else { break };
@@ -252,6 +253,10 @@ impl Reported {
     /// The largest part of the block, from its base on, all of whose words
     /// suit; at least one report granule.
     fn part(&self, block: Block, suits: impl Fn(u64, u64) -> bool) -> Option<Block> {
+        if block.order() == self.order {
+            let (word, mask) = self.piece_of(block.base());
+            return suits(word, mask).then_some(block);
+        }
         let mut part = block;
         while !self.pieces(part).all(|(word, mask)| suits(word, mask)) {
             part = part.halves().filter(|(lower, _)| lower.order() >= self.order)?.0;
@@ -427,19 +432,22 @@ impl Reported {
     #[inline]
     pub(crate) fn places(&self, level: u32, word: u64) -> u64 {
         let place = ORDERS_PER_LEVEL * level;
+        if self.order.get() < place {
+            return 0;
+        }
         let base = word.checked_shl(place + ORDERS_PER_LEVEL).unwrap_or(0);
         if self.order.get() >= place + ORDERS_PER_LEVEL {
             let (word, mask) = self.piece_of(Granule(base));
             return if self.reported(word) & mask != 0 { u64::MAX } else { 0 };
         }
-        if self.order.get() < place {
+        let (first, mask) = self.piece_of(Granule(base));
+        let reported = self.reported(first);
+        if reported == 0 {
             return 0;
         }
         let log = self.order.get() - place;
         let (run, granules) = (1u32 << log, 64u32 >> log);
-        let (first, mask) = self.piece_of(Granule(base));
-        let reported = self.reported(first) >> mask.trailing_zeros();
-        match reported & (u64::MAX >> (64 - granules)) {
+        match (reported >> mask.trailing_zeros()) & (u64::MAX >> (64 - granules)) {
             0 => 0,
             reported => spread(reported, run),
         }

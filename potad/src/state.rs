@@ -49,7 +49,7 @@ pub(crate) struct State {
     pub(crate) id: u32,
     /// A handle on this very state, for the hands that threads have; dangling
     /// until it is shared.
-    #[cfg(all(feature = "std", not(loom)))]
+    #[cfg(feature = "std")]
     pub(crate) me: memdesc::sync::Weak<State>,
     pub(crate) name: String,
     pub(crate) space: u16,
@@ -129,7 +129,7 @@ impl State {
         let shared = core::array::from_fn(|_| Mutex::new(slot()));
         Self {
             id: unique_id(),
-            #[cfg(all(feature = "std", not(loom)))]
+            #[cfg(feature = "std")]
             me: memdesc::sync::Weak::new(),
             name,
             space,
@@ -233,13 +233,13 @@ impl State {
 
     /// The state, shared.
     pub(crate) fn share(self) -> Arc<Self> {
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         return Arc::new_cyclic(|me| {
             let mut state = self;
             state.me = me.clone();
             state
         });
-        #[cfg(not(all(feature = "std", not(loom))))]
+        #[cfg(not(feature = "std"))]
         return Arc::new(self);
     }
 
@@ -255,7 +255,7 @@ impl State {
     /// Runs `operate` on this thread's slot, or on a shared one, outside its
     /// bracket.
     pub(crate) fn with_idle_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         let operate = match crate::local::with_slot(self, operate) {
             Ok(done) => return done,
             Err(operate) => operate,
@@ -275,7 +275,8 @@ impl State {
     /// A hand is no more: gives back what its slot holds.
     pub(crate) fn retire_slot(&self, slot: &Arc<Slot>) {
         {
-            let _inside = self.gate.enter(slot);
+            let is_inside = !memdesc::seeded!("ends outside its bracket");
+            let _inside = is_inside.then(|| self.gate.enter(slot));
             slot.flush(&self.stock);
         }
         self.gate.unregister(slot);
@@ -399,7 +400,11 @@ impl State {
     /// A slot for a new hand, which starts to search in the first span.
     pub(crate) fn new_slot(&self, class: Class) -> Arc<Slot> {
         let first = self.spans.lock().iter().next().map_or(0, |span| span.first().0);
-        self.gate.register(Slot::new(first, class, self.tree.leaf()))
+        let slot = Slot::new(first, class, self.tree.leaf());
+        if memdesc::seeded!("used before it is registered") {
+            return Arc::new(slot);
+        }
+        self.gate.register(slot)
     }
 
     /// Gives a block back through `slot`, inside its bracket; what of it is

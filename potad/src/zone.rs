@@ -4,7 +4,7 @@ use crate::error::{Error, Refused};
 use crate::hand::{Code, Slot};
 use crate::handles::{BareBlock, RawBlock};
 use crate::home::Home;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(feature = "std")]
 use crate::local;
 use crate::placement::Class;
 use crate::resource::{IntoSpan, Span};
@@ -184,7 +184,7 @@ impl Zone {
         body: T,
     ) -> Result<Block<T>, Refused<T>> {
         let fresh = self.fresh(owner, body)?;
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         let fresh = {
             let (state, mut fresh) = (self.state(), Some(fresh));
             let published =
@@ -215,7 +215,7 @@ impl Zone {
     /// Allocates a block with an immediate word: an owner, and lookup finds it.
     #[inline]
     pub fn alloc_raw(&self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         if let state = self.state()
             && let Some(Some(code)) =
                 local::if_slot(state, |slot| state.take_raw_hot(slot, order, owner))
@@ -241,7 +241,7 @@ impl Zone {
     /// Allocates a block without a word.
     #[inline]
     pub fn alloc_bare(&self, order: Order) -> Result<BareBlock, Error> {
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         if let Some(Some(code)) =
             local::if_slot(self.state(), |slot| slot.take_hot(&self.state().stock, order))
         {
@@ -270,7 +270,7 @@ impl Zone {
     /// Frees a raw block; its poisoned granules are kept.
     #[inline]
     pub fn free_raw(&self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         if block.zone == self.id()
             && let state = self.state()
             && local::if_slot(state, |slot| state.give_raw_hot(slot, block.code)) == Some(true)
@@ -296,7 +296,7 @@ impl Zone {
     /// Frees a bare block; its poisoned granules are kept.
     #[inline]
     pub fn free_bare(&self, block: BareBlock) -> Result<(), Refused<BareBlock>> {
-        #[cfg(all(feature = "std", not(loom)))]
+        #[cfg(feature = "std")]
         if block.zone == self.id()
             && let given =
                 local::if_slot(self.state(), |slot| slot.give_hot(&self.state().stock, block.code))

@@ -1,74 +1,14 @@
 //! Memory failure while memory is out: a report asks for none before the owner
 //! has heard, a free asks for none at all, and nothing is lost.
 
+#[path = "../../memdesc/tests/meter/mod.rs"]
+mod meter;
+
+use meter::{made, with_memory_for};
 use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
 use potad::{Potad, Resource, Zone};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Counts this thread's allocations, and refuses them once `LEFT` are made.
-struct Meter;
-
-thread_local! {
-    static MADE: Cell<u64> = const { Cell::new(0) };
-    static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
-}
-
-impl Meter {
-    fn admit() -> bool {
-        MADE.set(MADE.get() + 1);
-        let left = LEFT.get();
-        if left != u64::MAX {
-            LEFT.set(left.saturating_sub(1));
-        }
-        left != 0
-    }
-}
-
-// SAFETY: hands on to the system's allocator, or says that memory is out.
-unsafe impl GlobalAlloc for Meter {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !Self::admit() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if !Self::admit() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !Self::admit() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static METER: Meter = Meter;
-
-/// Runs with memory for so many allocations.
-fn with_memory_for<R>(allocations: u64, run: impl FnOnce() -> R) -> R {
-    LEFT.set(allocations);
-    let result = run();
-    LEFT.set(u64::MAX);
-    result
-}
 
 fn order(order: u32) -> Order {
     Order::new(order).unwrap()
@@ -88,7 +28,7 @@ struct Witness {
 
 impl Owner for Witness {
     fn memory_failure(&self, _: &FailedBlock) -> Outcome {
-        self.made.store(MADE.get(), Ordering::Relaxed);
+        self.made.store(made(), Ordering::Relaxed);
         self.calls.fetch_add(1, Ordering::Relaxed);
         Outcome::Recovered
     }
@@ -122,20 +62,20 @@ fn nothing_is_allocated_before_the_owner_is_called() {
     for (calls, at) in
         (1..).zip(bases.into_iter().flat_map(|base| (0..200).map(move |i| base + i * 4096)))
     {
-        let before = MADE.get();
+        let before = made();
         let report = potad.report_failure(at, 6, FailureKind::Consumed).unwrap();
         assert_eq!((report.first, report.notified), (1, 1));
         assert_eq!(witness.made.load(Ordering::Relaxed), before, "report {calls}");
         assert_eq!(witness.calls.load(Ordering::Relaxed), calls);
         // Known: nothing at all.
-        let before = MADE.get();
+        let before = made();
         assert_eq!(potad.report_failure(at, 6, FailureKind::Consumed).unwrap().first, 0);
-        assert_eq!(MADE.get(), before);
+        assert_eq!(made(), before);
     }
-    let before = MADE.get();
+    let before = made();
     ram.free_raw(raw).unwrap();
     ram.free_bare(bare).unwrap();
-    assert_eq!(MADE.get(), before, "a free allocates nothing");
+    assert_eq!(made(), before, "a free allocates nothing");
     drop(typed);
     assert_eq!(ram.stats().quarantined, 600);
     assert_eq!(accounted(&ram), 1 << 18);

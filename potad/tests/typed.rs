@@ -253,3 +253,101 @@ fn readers_race_allocations_and_never_see_a_stranger() {
     assert_eq!(ram.validate(), Ok(ram.granules()));
     wait_for_drops(&drops, 120_000);
 }
+
+struct Table {
+    node: u32,
+}
+impl Descriptor for Table {
+    const NAME: &'static str = "table";
+    const TAIL: Option<potad::memdesc::Tail> = Some(potad::memdesc::Tail::of::<u64>());
+}
+
+#[test]
+fn a_table_goes_with_its_tail_and_one_that_does_not_fit_comes_back() {
+    let (_potad, ram) = ram();
+    let make = |order, len| {
+        ram.alloc_tailed(order, OwnerId(4), Table { node: 1 }, len, |at| 1000 + at as u64)
+    };
+    let table = make(order(3), 512).unwrap();
+    assert_eq!((table.node, table.owner(), table.tail::<u64>().len()), (1, OwnerId(4), 512));
+    assert!(table.tail::<u32>().is_empty(), "of another type there is none");
+    let guard = potad::pin();
+    let found = ram.get_with::<Table>(table.address() + 9999, &guard).unwrap();
+    assert_eq!(found.tail::<u64>()[7], 1007);
+    assert!(ram.get_with::<Folio>(table.address(), &guard).is_none(), "of another type");
+    assert!(ram.get_with::<Table>(u64::MAX, &guard).is_none(), "of no resource");
+    // No cell is so large, and no block.
+    let refused = make(order(3), usize::MAX / 8).unwrap_err();
+    assert_eq!((refused.why, refused.given.node), (Error::OutOfMemory, 1));
+    let refused = make(order(63), 1).unwrap_err();
+    let largest = Error::OrderTooLarge { order: order(63), largest: order(17) };
+    assert_eq!((refused.why, refused.given.node), (largest, 1));
+    drop((table, found));
+    assert_eq!(ram.validate(), Ok(ram.granules()));
+}
+
+#[test]
+fn flags_are_the_users_and_marks_of_failure_are_not_among_them() {
+    let (_potad, ram) = ram();
+    let slab = ram.alloc(order(2), Slab { objects: AtomicU64::new(0) }).unwrap();
+    assert_eq!((slab.flags(), slab.is_poisoned()), (0, false));
+    assert_eq!((slab.set_flags(0b1010), slab.set_flags(0b0110)), (0, 0b1010));
+    assert_eq!((slab.clear_flags(0b0010), slab.flags()), (0b1110, 0b1100));
+    ram.report_failure(slab.address(), 0, potad::memdesc::FailureKind::Injected).unwrap();
+    assert_eq!((slab.flags(), slab.is_poisoned()), (0b1100, true));
+    assert_eq!(slab.clear_flags(u8::MAX), 0b1100);
+    assert!(slab.is_poisoned());
+}
+
+/// Waiting for a lock with a pin, and without: either proves the place.
+#[test]
+fn a_lock_waits_for_whoever_holds_it() {
+    let (_potad, ram) = ram();
+    let slab = ram.alloc(order(4), Slab { objects: AtomicU64::new(0) }).unwrap();
+    let address = slab.address() + 5 * 4096;
+    for pinned in [false, true] {
+        let held = slab.lock();
+        let before = held.objects.load(Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let locked = match pinned {
+                    true => ram.lock_with::<Slab>(address, &potad::pin()),
+                    false => ram.lock::<Slab>(address),
+                };
+                let locked = locked.unwrap();
+                assert_eq!(locked.objects.load(Ordering::Relaxed), before + 1, "it waited");
+                locked.block()
+            });
+            // A reference more: the other one waits by it.
+            while held.header().refs() < 2 {
+                std::thread::yield_now();
+            }
+            held.objects.fetch_add(1, Ordering::Relaxed);
+            drop(held);
+            assert_eq!(waits.join().unwrap(), slab.block());
+        });
+    }
+    let guard = potad::pin();
+    assert!(ram.lock_with::<Folio>(address, &guard).is_none(), "of another type");
+    assert!(ram.lock_with::<Slab>(u64::MAX, &guard).is_none(), "of no resource");
+    assert!(ram.lock_with::<Slab>(slab.address() + (16 << 12), &guard).is_none(), "of no block");
+}
+
+#[test]
+fn many_are_dropped_and_each_once() {
+    let (_potad, ram) = ram();
+    let drops = Arc::new(AtomicUsize::new(0));
+    for count in [0usize, 1, 7, 8, 9, 100] {
+        let before = drops.load(Ordering::Relaxed);
+        let folios: Vec<_> = (0..count)
+            .map(|id| ram.alloc(order(0), Folio { id: id as u64, drops: drops.clone() }).unwrap())
+            .collect();
+        // One that somebody else still reads is kept.
+        let kept = folios.first().map(|folio| folio.try_ref().unwrap());
+        potad::Block::drop_many(folios);
+        let live = u64::from(kept.is_some());
+        assert_eq!(ram.stats().free, ram.granules() - live, "of {count}");
+        assert_eq!(kept.map(|folio| folio.id), (count > 0).then_some(0));
+        wait_for_drops(&drops, before + count);
+    }
+}

@@ -109,8 +109,28 @@ mod tests {
         }
         // What came last stays longest.
         assert!(skip.covers(range(99 * 8, 1), 0));
+        assert_eq!(skip.entries.len(), 1, "each took the place of the one before");
         let mut none = SkipList::new(0);
         none.insert(range(0, 1), 10, 0);
         assert!(!none.covers(range(0, 1), 0));
+    }
+
+    #[test]
+    fn when_it_is_full_what_ends_first_makes_way() {
+        let mut skip = SkipList::new(4);
+        for (at, until) in [(0, 400), (1, 100), (2, 300), (3, 200)] {
+            skip.insert(range(at * 8, 8), until, 0);
+        }
+        let left_alone = |skip: &mut SkipList, now: u64| {
+            (0..8).filter(|at| skip.covers(range(at * 8, 8), now)).collect::<std::vec::Vec<_>>()
+        };
+        // The one that would be tried again soonest is; then what is over.
+        skip.insert(range(4 * 8, 8), 500, 0);
+        assert_eq!(left_alone(&mut skip, 0), [0, 2, 3, 4]);
+        skip.insert(range(5 * 8, 8), 600, 300);
+        assert_eq!(skip.entries.len(), 3, "two were over at once");
+        assert_eq!(left_alone(&mut skip, 300), [0, 4, 5]);
+        skip.clear();
+        assert!(left_alone(&mut skip, 0).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use potad::memdesc::Order;
 use potad::{BareBlock, Potad, Resource, Zone};
 use potad_reporting::backend::Recording;
-use potad_reporting::{Policy, Reporter, Rule, State, ZoneSource};
+use potad_reporting::{ByteRange, Policy, Reporter, Rule, State, ZoneSource};
 
 const GRANULE: u64 = 4096;
 const SECOND: u64 = 1_000_000_000;
@@ -157,4 +157,67 @@ fn reporters_of_several_resources_keep_to_their_own() {
     for zone in &zones {
         assert_eq!(zone.validate(), Ok(GRANULES));
     }
+}
+
+/// Memory that nobody has touched yet need not be reported, and reads as zeros.
+#[test]
+fn what_was_never_there_is_not_reported() {
+    let resource = Resource::new("ram").granule(GRANULE).span(0..GRANULES * GRANULE);
+    let ram = Potad::new().register(resource).unwrap();
+    let used = ram.alloc_bare(Order::new(6).unwrap()).unwrap();
+    let source = ZoneSource::attach_absent(ram.clone(), Order::new(4).unwrap()).unwrap();
+    assert_eq!(ram.reported_granules(), GRANULES - 64);
+    let again = ZoneSource::attach_absent(ram.clone(), Order::ZERO);
+    assert!(matches!(again, Err(potad::Error::ReporterAttached)));
+    let mut reporter = Reporter::new(source, Recording::new(), policy()).unwrap();
+    assert_eq!(pass(&mut reporter, 0), 0, "there is nothing to discard");
+    ram.free_bare(used).unwrap();
+    ram.flush_hands();
+    assert_eq!(pass(&mut reporter, SECOND), 64 * GRANULE);
+
+    // What is added is noted where it is; a range of no zone is nobody's.
+    let (first, last) = (GRANULES * GRANULE, 2 * GRANULES * GRANULE - 1);
+    ram.hot_add(first..=last).unwrap();
+    ZoneSource::note_absent(&ram, first, u64::MAX);
+    ZoneSource::note_absent(&ram, u64::MAX - 1, u64::MAX);
+    assert_eq!(ram.reported_granules(), GRANULES);
+    // The block that reaches further is left as it is: two halves are one block.
+    ZoneSource::note_absent(&ram, first, first + (GRANULES / 2) * GRANULE - 1);
+    assert_eq!(ram.reported_granules(), GRANULES);
+    ZoneSource::note_absent(&ram, first, last);
+    assert_eq!(ram.reported_granules(), 2 * GRANULES);
+    // Of the first half the host has said nothing but that it has it.
+    let both = [(); 2].map(|()| ram.alloc_bare_telling(Order::new(10).unwrap()).unwrap());
+    let mut known =
+        both.each_ref().map(|(block, content)| (ram.address_of(block.base()), *content));
+    known.sort_by_key(|(at, _)| *at);
+    assert_eq!(known, [(0, potad::Content::Unknown), (first, potad::Content::Zero)]);
+    both.into_iter().for_each(|(block, _)| ram.free_bare(block).unwrap());
+}
+
+#[test]
+fn free_ranges_are_joined_and_know_what_the_host_has() {
+    let (ram, mut reporter) = reporter(policy());
+    let first = ram.alloc_at(0..GRANULE).unwrap();
+    let run = ram.alloc_at(64 * GRANULE..80 * GRANULE).unwrap();
+    assert_eq!(pass(&mut reporter, 0), (GRANULES - 32) * GRANULE);
+    let free = |order| -> Vec<_> {
+        let ranges = reporter.source().free_ranges(Order::new(order).unwrap());
+        let in_granules = |range: ByteRange| (range.first() / GRANULE, range.bytes() / GRANULE);
+        ranges.map(|(range, known)| (in_granules(range), known)).collect()
+    };
+    // Blocks of one kind beside each other are one range; what is smaller than
+    // asked is none.
+    assert_eq!(free(4), [((16, 48), true), ((80, GRANULES - 80), true)]);
+    assert_eq!(free(0), [((1, 15), false), ((16, 48), true), ((80, GRANULES - 80), true)]);
+    // What was used again parts them, as far as its block goes.
+    ram.free_run(run).unwrap();
+    ram.flush_hands();
+    let parted = [((16, 48), true), ((64, 64), false), ((128, GRANULES - 128), true)];
+    assert_eq!(free(4), parted);
+    assert_eq!(free(9), [((GRANULES / 2, GRANULES / 2), true)]);
+    assert!(free(10).is_empty());
+    ram.free_run(first).unwrap();
+    ram.flush_hands();
+    assert_eq!(free(10), [((0, GRANULES), false)], "not all of the one block is known");
 }

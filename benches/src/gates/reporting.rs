@@ -89,7 +89,7 @@ fn wanted(min: u32, max: u32) -> Option<Wanted> {
 }
 
 /// ns to isolate and put back a block of 2 MiB that is alone, noted as
-/// reported.
+/// reported: the best of many passes, as one takes no longer than a time slice.
 pub(super) fn isolate_and_put_back() -> Option<f64> {
     let zone = zone(ARENA)?;
     zone.attach_reporter(order(HUGE)?).ok()?;
@@ -97,12 +97,21 @@ pub(super) fn isolate_and_put_back() -> Option<f64> {
     let wanted = wanted(HUGE, HUGE)?;
     // Declined: nodes, tables and lines are there.
     pass(&zone, &wanted, HostSays::Nothing);
-    let begun = Instant::now();
-    let blocks = pass(&zone, &wanted, HostSays::Reported);
-    let took = begun.elapsed();
-    assert_eq!(blocks, ARENA >> (HUGE + 1));
+    let mut best = Duration::MAX;
+    for _ in 0..TURNS {
+        let begun = Instant::now();
+        let blocks = pass(&zone, &wanted, HostSays::Reported);
+        best = best.min(begun.elapsed());
+        assert_eq!(blocks, ARENA >> (HUGE + 1));
+        assert_eq!(zone.reported_granules(), ARENA / 2);
+        // Taken and freed they are new again.
+        let huge = order(HUGE)?;
+        let again: Result<Vec<_>, _> = (0..blocks).map(|_| zone.alloc_bare(huge)).collect();
+        again.ok()?.into_iter().try_for_each(|block| zone.free_bare(block)).ok()?;
+        assert_eq!(zone.reported_granules(), 0);
+    }
     used.into_iter().try_for_each(|block| zone.free_bare(block)).ok()?;
-    Some(per_op(took, blocks))
+    Some(per_op(best, ARENA >> (HUGE + 1)))
 }
 
 /// us for a pass over 1 TiB that is all reported, from granule to granule of

@@ -5,8 +5,9 @@
 //!
 //! Each answer is compared, and a refusal is only believed if the reference has
 //! nothing either; at every fourth step (for it looks at every word) the zone
-//! validates itself and has as many free granules as the reference. In the end everything is given back, and what is free must be the
-//! largest blocks that there can be.
+//! validates itself and has as many free granules as the reference. In the end
+//! everything is given back, and what is free must be the largest blocks that
+//! there can be.
 
 mod change;
 mod look;
@@ -16,7 +17,7 @@ mod plug;
 use crate::world::{Failed, World};
 use crate::{Bytes, Tally};
 use memdesc::{Block as Place, Descriptor, OwnerId};
-use potad::{BareBlock, Block, Error, Hand, RawBlock, Ref, Removal};
+use potad::{BareBlock, Block, Error, RawBlock, Ref, Removal};
 
 /// What a story is made of.
 pub const OPERATIONS: [&str; 24] = [
@@ -99,7 +100,6 @@ struct Story {
     // Before the world: what it holds goes first.
     refs: Vec<(Ref<Folio>, u32)>,
     live: Vec<Live>,
-    hands: Vec<Hand>,
     /// As `World::leaving`.
     removals: Vec<Removal>,
     world: World,
@@ -112,7 +112,6 @@ impl Story {
         Self {
             refs: Vec::new(),
             live: Vec::new(),
-            hands: Vec::new(),
             removals: Vec::new(),
             world: World::new(bytes),
             number: 0,
@@ -136,14 +135,8 @@ impl Story {
             12 => self.lock(bytes),
             13 => self.find(bytes),
             14 => self.next(bytes),
-            15 => self.hand(bytes),
-            16 => match bytes.below(3) {
-                at if at < self.hands.len() => {
-                    self.hands[at].flush();
-                    true
-                }
-                _ => false,
-            },
+            15 => self.world.turn_hands(bytes),
+            16 => self.world.flush_hand(bytes.below(3)),
             17 => self.fail(bytes),
             18 => self.hot_add(bytes),
             19 => self.hot_remove(bytes),
@@ -159,20 +152,22 @@ impl Story {
         if self.live.len() >= MOST {
             return false;
         }
-        let (zone, hand) = (&self.world.zone, self.hands.get_mut(by));
         self.number += 1;
         let (number, owner) = (self.number, OwnerId(3));
-        let live = match (flavour, hand) {
-            (0, None) => zone.alloc_bare(order).map(Live::Bare),
-            (0, Some(hand)) => hand.alloc_bare(order).map(Live::Bare),
-            (1, None) => zone.alloc_raw(order, owner).map(|block| Live::Raw(block, owner)),
-            (1, Some(hand)) => hand.alloc_raw(order, owner).map(|block| Live::Raw(block, owner)),
-            (_, None) => typed(zone.alloc(order, Folio(number)), number),
-            (_, Some(hand)) => typed(hand.alloc(order, Folio(number)), number),
+        let live = match flavour {
+            0 => self.world.alloc_bare(order, by).map(Live::Bare),
+            1 => self.world.alloc_raw(order, owner, by).map(|block| Live::Raw(block, owner)),
+            _ => {
+                let allocated = match self.world.hands.get_mut(by) {
+                    None => self.world.zone.alloc(order, Folio(number)),
+                    Some(hand) => hand.alloc(order, Folio(number)),
+                };
+                self.world.noted(order, typed(allocated, number), Live::place)
+            }
         };
-        self.world.took(order, live.as_ref().map(Live::place));
-        self.live.extend(live.ok());
-        self.live.len() < MOST && self.live.last().is_some_and(|live| live.place().order() == order)
+        let was_done = live.is_some();
+        self.live.extend(live);
+        was_done
     }
 
     fn free(&mut self, bytes: &mut Bytes<'_>) -> bool {
@@ -183,18 +178,18 @@ impl Story {
     }
 
     fn free_one(&mut self, live: Live, by: usize) {
-        let place = live.place();
-        let (zone, hand) = (&self.world.zone, self.hands.get_mut(by));
-        match (live, hand) {
-            (Live::Bare(block), None) => zone.free_bare(block).expect("live"),
-            (Live::Bare(block), Some(hand)) => hand.free_bare(block).expect("live"),
-            (Live::Raw(block, _), None) => zone.free_raw(block).expect("live"),
-            (Live::Raw(block, _), Some(hand)) => hand.free_raw(block).expect("live"),
-            (Live::Typed(block, _), None) => zone.free(block).expect("live"),
-            (Live::Typed(block, _), Some(_)) => drop(block),
+        let (block, number) = match live {
+            Live::Bare(block) => return self.world.free_bare(block, by),
+            Live::Raw(block, _) => return self.world.free_raw(block, by),
+            Live::Typed(block, number) => (block, number),
+        };
+        let place = block.block();
+        match by < self.world.hands.len() {
+            false => self.world.zone.free(block).expect("live"),
+            true => drop(block),
         }
         // What somebody has a reference to is kept until that is gone.
-        if !self.refs.iter().any(|(reference, _)| reference.block() == place) {
+        if !self.refs.iter().any(|(_, of)| *of == number) {
             self.world.gave(place.base().0, place.last().0);
         }
     }
@@ -202,23 +197,9 @@ impl Story {
     fn alloc_many(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let (order, by) = (self.world.any_order(bytes), bytes.below(4));
         let count = bytes.below(MOST).min(MOST.saturating_sub(self.live.len()));
-        let mut out = Vec::new();
-        let taken = match self.hands.get_mut(by) {
-            None => self.world.zone.alloc_many(order, count, |block| out.push(block)),
-            Some(hand) => hand.alloc_many(order, count, |block| out.push(block)),
-        };
-        for block in &out {
-            self.world.took(order, Ok(block.block()));
-        }
-        match &taken {
-            Ok(taken) => {
-                assert_eq!(*taken, out.len());
-                assert!(*taken == count || !self.world.has(order), "{taken} of {count}");
-            }
-            Err(why) => self.world.took(order, Err(why)),
-        }
+        let (out, were_all) = self.world.alloc_many(order, count, by);
         self.live.extend(out.into_iter().map(Live::Bare));
-        taken == Ok(count)
+        were_all
     }
 
     fn free_many(&mut self, bytes: &mut Bytes<'_>) -> bool {
@@ -228,25 +209,9 @@ impl Story {
             && let Some(at) = self.live.iter().position(|live| matches!(live, Live::Bare(_)))
             && let Live::Bare(block) = self.live.swap_remove(at)
         {
-            self.world.gave(block.base().0, block.block().last().0);
             blocks.push(block);
         }
-        let count = blocks.len();
-        let freed = match self.hands.get_mut(by) {
-            None => self.world.zone.free_many(blocks),
-            Some(hand) => hand.free_many(blocks),
-        };
-        assert_eq!(freed.expect("live"), count);
-        count > 0
-    }
-
-    fn hand(&mut self, bytes: &mut Bytes<'_>) -> bool {
-        if self.hands.len() < 3 && !bytes.once_in(3) {
-            self.hands.push(self.world.zone.hand());
-            return true;
-        }
-        drop(bytes.take(&mut self.hands));
-        false
+        self.world.free_many(blocks, by)
     }
 
     /// Everything goes back, and all is as it was.
@@ -257,7 +222,7 @@ impl Story {
             self.world.stays(self.removals.len());
         }
         while let Some(live) = self.live.pop() {
-            self.free_one(live, 3);
+            self.free_one(live, usize::MAX);
         }
         while let Some((reference, number)) = self.refs.pop() {
             let place = reference.block();
@@ -266,7 +231,7 @@ impl Story {
                 self.world.gave(place.base().0, place.last().0);
             }
         }
-        self.hands.clear();
+        self.world.hands.clear();
         let out = self.world.failed.values().filter(|state| **state != Failed::Gone).count();
         assert_eq!(self.world.free.count(), self.world.spans.count() - out as u64);
         self.world.check_whole();

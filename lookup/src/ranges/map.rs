@@ -5,7 +5,7 @@ use super::build::copy_tree;
 use super::edit::{Edit, Old, Way, top_of};
 use super::find::descend;
 use super::node::{Item, View, publishing};
-use super::retire::{Retired, give_all_back, retire_all};
+use super::retire::{Batch, Retired, give_all_back, retire_all};
 use super::slab::{Pages, Returned, Slab};
 use super::word::Word;
 use super::{Addresses, RangesError, Value, walk};
@@ -288,8 +288,8 @@ impl<V: Value> Ranges<V> {
 
     /// Retires what changes have replaced, now instead of with the next batch.
     pub fn settle(&self) {
-        let batch = core::mem::take(&mut self.writer().retired);
-        retire_all::<V>(self.shared.clone(), batch);
+        let batch = Batch::of(&mut self.writer().retired);
+        batch.into_iter().for_each(|batch| retire_all::<V>(self.shared.clone(), batch));
     }
 
     /// What the map's nodes lie in.
@@ -388,7 +388,8 @@ impl<V: Value> Ranges<V> {
         if writer.retired.len() < BATCH {
             return;
         }
-        let batch = core::mem::take(&mut writer.retired);
+        // Without memory to hand it over it waits for the next change.
+        let Some(batch) = Batch::of(&mut writer.retired) else { return };
         drop(writer);
         retire_all::<V>(self.shared.clone(), batch);
     }

@@ -14,6 +14,7 @@ use super::Value;
 use super::map::Shared;
 use super::node::View;
 use super::word::Word;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
@@ -26,20 +27,33 @@ pub(super) struct Retired {
     pub(super) gone: u64,
 }
 
-/// Retires once today's readers are gone.
-pub(super) fn retire_all<V: Value>(shared: Arc<Shared>, batch: Vec<Retired>) {
-    if batch.is_empty() {
-        return;
+/// What is retired together. In a box, so that what is deferred fits the epoch's
+/// own record: else it asks for memory, and ends the process where that is out.
+pub(super) struct Batch(Vec<Retired>);
+
+impl Batch {
+    /// Takes them all; `None` for none, and when memory is out, which leaves them.
+    pub(super) fn of(retired: &mut Vec<Retired>) -> Option<Box<Self>> {
+        if retired.is_empty() {
+            return None;
+        }
+        let mut batch = memdesc::try_box(Self(Vec::new()))?;
+        core::mem::swap(&mut batch.0, retired);
+        Some(batch)
     }
+}
+
+/// Retires once today's readers are gone.
+pub(super) fn retire_all<V: Value>(shared: Arc<Shared>, batch: Box<Batch>) {
     if memdesc::seeded!("range node reused without a grace period") {
         // SAFETY: it is not safe, which is what the model must find.
-        return unsafe { give_all_back::<V>(&shared, batch) };
+        return unsafe { give_all_back::<V>(&shared, batch.0) };
     }
     let guard = memdesc::pin();
     guard.defer(move || {
         // SAFETY: retired when they had been replaced, and the grace period is
         // over.
-        unsafe { give_all_back::<V>(&shared, batch) };
+        unsafe { give_all_back::<V>(&shared, batch.0) };
     });
     // Whoever retires under a guard kept for long would else never collect.
     guard.flush();

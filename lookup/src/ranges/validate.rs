@@ -99,3 +99,102 @@ fn entry(
     }
     node(view.child(item.word), item.at, summary)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::bits::Bits;
+    use super::super::node::{Head, write_node};
+    use super::super::word::Word;
+    use super::*;
+    use core::ptr::NonNull;
+
+    /// Room for a node of a few words.
+    #[repr(align(32))]
+    struct Room(#[expect(dead_code, reason = "written as a node")] [u64; 8]);
+
+    impl Room {
+        const EMPTY: Self = Self([0; 8]);
+
+        fn at(&mut self) -> NonNull<Head> {
+            NonNull::from(self).cast()
+        }
+    }
+
+    fn value(number: u64) -> Word {
+        Word::of_value(crate::Payload::new(number).unwrap().into_raw())
+    }
+
+    fn place(number: u64) -> Word {
+        Word(core::ptr::without_provenance_mut(number as usize))
+    }
+
+    /// What is said of a node of a level at 0 with these bits and words.
+    fn said(
+        level: u32,
+        heads: u64,
+        more: u64,
+        words: &[Word],
+    ) -> Result<RangesSummary, RangesError> {
+        let mut room = Room::EMPTY;
+        let at = room.at();
+        // SAFETY: large enough, aligned, zeroed, and ours.
+        unsafe { write_node(at, Bits { heads, more }, words) };
+        // SAFETY: just written, and live until this returns.
+        let view = unsafe { View::follow(Word::of_link(at, level)) }.unwrap();
+        let mut summary = RangesSummary::default();
+        node(view, Addresses::known(0, slot_mask(level + 1)), &mut summary).map(|()| summary)
+    }
+
+    fn why(level: u32, heads: u64, more: u64, words: &[Word]) -> &'static str {
+        match said(level, heads, more, words) {
+            Err(RangesError::Inconsistent { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_whole_is_counted() {
+        // Slot 0: a lone value; slots 2 to 4: a run; slot 63: one slot.
+        let words = [value(1), place(3 << 32 | 9), value(2), value(3)];
+        let summary = said(1, 1 | 1 << 2 | 1 << 63, 1 | 1 << 3 | 1 << 4, &words).unwrap();
+        let expected =
+            RangesSummary { pieces: 3, addresses: 7 + 4 * 64, nodes: 1, words: 4, bytes: 64 };
+        assert_eq!(summary, expected);
+
+        // A link to that, and one alone to a node two levels down.
+        let (mut near, mut far) = (Room::EMPTY, Room::EMPTY);
+        let (near, far) = (near.at(), far.at());
+        for at in [near, far] {
+            // SAFETY: large enough, aligned, zeroed, and ours.
+            unsafe { write_node(at, Bits { heads: 2, more: 0 }, &[value(5)]) };
+        }
+        let links = [Word::of_link(near, 1), Word::of_link(far, 0), place(64 * 7)];
+        let summary = said(2, 1 | 1 << 9, 1 << 9, &links).unwrap();
+        let expected =
+            RangesSummary { pieces: 2, addresses: 64 + 1, nodes: 3, words: 5, bytes: 64 + 32 + 32 };
+        assert_eq!(summary, expected);
+    }
+
+    #[test]
+    fn what_is_broken_is_named() {
+        assert_eq!(why(1, 0, 0, &[]), "empty");
+        assert_eq!(why(1, 1 << 5, 1 << 2, &[value(1)]), "a run without a head");
+        let beyond = place(4000 << 32 | 5000);
+        assert_eq!(why(1, 1, 1, &[value(1), beyond]), "an entry outside of the node");
+        // All of its slot, more than its slot, and one that goes on.
+        for (more, of) in [(1, 63), (1, 64), (3, 9)] {
+            assert_eq!(why(1, 1, more, &[value(1), place(of)]), "a lone pair that is none");
+        }
+        assert_eq!(why(6, 1, 1, &[value(1), place(5)]), "a lone value too far up");
+        assert_eq!(why(1, 1, 0, &[Word::NONE]), "a link to nothing");
+        let mut room = Room::EMPTY;
+        let link = |level| Word::of_link(room.at(), level);
+        let [zero, one] = [0, 1].map(link);
+        assert_eq!(why(1, 1, 2, &[zero]), "a link over several slots");
+        assert_eq!(why(1, 1, 0, &[one]), "a link of the wrong level");
+        // Two levels down, and not alone; one, and alone.
+        assert_eq!(why(2, 1, 0, &[zero]), "a link of the wrong level");
+        assert_eq!(why(2, 1, 1, &[one, place(0)]), "a lone pair that is none");
+        assert_eq!(why(2, 1, 1, &[zero, place(1)]), "a link to the wrong addresses");
+    }
+}

@@ -1,9 +1,9 @@
 //! The operations, and what each promises whatever runs beside it.
 
-use crate::world::{Side, World, order};
+use crate::world::{SINGLE, Side, World, order};
 use loom_tests::home::{Folio, Mm, Slab};
 use memdesc::{FailureKind, Granule, Order};
-use potad::{HostSays, Wanted};
+use potad::HostSays;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What a zone is asked to do.
@@ -164,15 +164,8 @@ fn look_up(world: &World, at: u64) {
 }
 
 fn report(world: &World) {
-    let wanted = Wanted {
-        min_order: Order::ZERO,
-        max_order: Order::ZERO,
-        seen_before: false,
-        patient: false,
-        spare: 0,
-    };
     let mut cursor = Granule(0);
-    if let Some(isolated) = world.ram.isolate(&mut cursor, &wanted) {
+    if let Some(isolated) = world.ram.isolate(&mut cursor, &SINGLE) {
         world.ram.put_back(isolated, HostSays::Reported).expect("its own");
     }
 }

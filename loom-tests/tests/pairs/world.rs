@@ -50,6 +50,15 @@ pub(crate) struct Side {
     pub(crate) kept: Vec<BareBlock>,
 }
 
+/// What a reporter asks for: a granule.
+pub(crate) const SINGLE: Wanted = Wanted {
+    min_order: Order::ZERO,
+    max_order: Order::ZERO,
+    seen_before: false,
+    patient: false,
+    spare: 0,
+};
+
 struct Watcher(Arc<AtomicBool>);
 
 impl Owner for Watcher {
@@ -126,15 +135,8 @@ impl World {
             Op::Free => side.bare = Some(self.bare(base + 6 + number, 0)),
             Op::Merge => side.bare = Some(self.bare(20 + number, 0)),
             Op::PutBack => {
-                let wanted = Wanted {
-                    min_order: Order::ZERO,
-                    max_order: Order::ZERO,
-                    seen_before: false,
-                    patient: false,
-                    spare: 0,
-                };
                 let mut cursor = memdesc::Granule(base + 6 + number);
-                side.isolated = Some(self.ram.isolate(&mut cursor, &wanted).expect("free"));
+                side.isolated = Some(self.ram.isolate(&mut cursor, &SINGLE).expect("free"));
             }
             Op::Alloc
             | Op::Claim

@@ -21,6 +21,7 @@ pub mod parking;
 pub mod seed;
 #[cfg(shuttle)]
 pub mod stepped;
+mod try_arc;
 mod unique;
 
 /// Reference counting outside the models' view: it is the library's, not ours.
@@ -126,6 +127,9 @@ pub mod cell {
     }
 }
 
+/// A key of what each thread has for itself.
+#[cfg(loom)]
+pub use loom::thread_local;
 pub use mutex::{Mutex, MutexGuard};
 /// A key of what each thread has for itself.
 #[cfg(shuttle)]
@@ -133,6 +137,7 @@ pub use shuttle::thread_local;
 /// A key of what each thread has for itself.
 #[cfg(all(feature = "std", not(any(loom, shuttle))))]
 pub use std::thread_local;
+pub use try_arc::TryArc;
 pub use unique::{unique_id, unique_wide_id};
 
 #[cfg(loom)]

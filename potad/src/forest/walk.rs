@@ -1,8 +1,8 @@
 //! Walking the free blocks in address order.
 
-use super::{Forest, word_of};
+use super::Forest;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
+use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
 /// The maximal free blocks at or after a granule, in address order: what the
 /// words say while they are read, so exact only under a rendezvous.
@@ -11,16 +11,23 @@ use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
 #[derive(Debug)]
 pub(crate) struct FreeBlocks<'a> {
     forest: &'a Forest,
-    /// Per level: where to look next, or `None` at the end; and what is there.
-    heads: smallvec::SmallVec<[(Option<Granule>, Option<Block>); 11]>,
+    /// The first block of each level that has one left.
+    heads: smallvec::SmallVec<[Head; 11]>,
+}
+
+/// The first block of a level that the walk has not given out.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    level: u32,
+    block: Block,
 }
 
 impl Forest {
     /// The free blocks whose base is at or after `from`, of levels `lowest` and
     /// above.
     pub(crate) fn free_blocks(&self, from: Granule, lowest: u32) -> FreeBlocks<'_> {
-        let heads = (0..=self.top).map(|level| ((level >= lowest).then_some(from), None)).collect();
-        FreeBlocks { forest: self, heads }
+        let first = |level| Some(Head { level, block: self.next_in_level(level, from)? });
+        FreeBlocks { forest: self, heads: (lowest..=self.top).filter_map(first).collect() }
     }
 
     /// Visits every non-zero free word that is present: level, index, value.
@@ -74,11 +81,10 @@ impl Forest {
 
     /// The first free block of `level` that starts at or after `from`.
     fn next_in_level(&self, level: u32, from: Granule) -> Option<Block> {
-        let size = 1u64 << (ORDERS_PER_LEVEL * level);
-        let first = from.0.checked_add(size - 1)? / size * size;
-        let at = Granule(first);
-        let mut word = word_of(level, at);
-        let mut ahead = u64::MAX << ((first / size) & 63);
+        let shift = ORDERS_PER_LEVEL * level;
+        let place = from.0.checked_add((1 << shift) - 1)? >> shift;
+        let mut word = place >> ORDERS_PER_LEVEL;
+        let mut ahead = u64::MAX << (place & 63);
         loop {
             let value = self.load(level, word);
             if value & ahead != 0 {
@@ -92,39 +98,25 @@ impl Forest {
 
 /// The largest aligned run of set bits that starts at `bit`, as a block.
 fn largest_at(level: u32, word: u64, value: u64, bit: u32) -> Option<Block> {
-    if value == u64::MAX && bit == 0 {
-        let order = Order::new(ORDERS_PER_LEVEL * (level + 1)).ok()?;
-        return Block::new(Granule(word << (ORDERS_PER_LEVEL * (level + 1))), order).ok();
-    }
-    let aligned = if bit == 0 { 32 } else { 1 << bit.trailing_zeros() };
-    let mut run = 1u32;
-    while run < aligned && value >> bit & run_of(2 * run) == run_of(2 * run) {
-        run *= 2;
-    }
-    Place { level, word, mask: run_of(run) << bit }.block()
-}
-
-fn run_of(run: u32) -> u64 {
-    u64::MAX >> (64 - run)
+    // Aligned runs at bit 0 are of any length, the whole word among them.
+    let aligned = if bit == 0 { 64 } else { 1 << bit.trailing_zeros() };
+    let run = (value >> bit).trailing_ones().min(aligned);
+    let shift = ORDERS_PER_LEVEL * level;
+    let order = Order::new(shift + run.checked_ilog2()?).ok()?;
+    Some(Block::containing(Granule((word << ORDERS_PER_LEVEL | u64::from(bit)) << shift), order))
 }
 
 impl Iterator for FreeBlocks<'_> {
     type Item = Block;
 
     fn next(&mut self) -> Option<Block> {
-        for (level, (from, head)) in (0..).zip(self.heads.iter_mut()) {
-            if head.is_some() {
-                continue;
-            }
-            let Some(at) = *from else { continue };
-            *head = self.forest.next_in_level(level, at);
-            *from = head.map(|block| Granule(block.last().0 + 1));
+        let lowest = (0..self.heads.len()).min_by_key(|&at| self.heads[at].block.base())?;
+        let Head { level, block } = self.heads[lowest];
+        let behind = block.last().0.checked_add(1).map(Granule);
+        match behind.and_then(|from| self.forest.next_in_level(level, from)) {
+            Some(next) => self.heads[lowest].block = next,
+            None => drop(self.heads.remove(lowest)),
         }
-        let lowest = self
-            .heads
-            .iter_mut()
-            .filter(|(_, head)| head.is_some())
-            .min_by_key(|(_, head)| head.map(|block| block.base()))?;
-        lowest.1.take()
+        Some(block)
     }
 }

@@ -79,18 +79,18 @@ impl Slot {
     pub(crate) fn take_warm(&self, stock: &Stock, order: Order) -> Option<Code> {
         let level = order.level();
         let word = self.warm(level)?;
-        let reported = stock.reported.get();
-        if let Some(reported) = reported
-            && !self.is_bare(level, word, reported.marks())
-        {
+        let Some(reported) = stock.reported.get() else {
+            let first = stock.forest.take_lowest(level, word, order.run(), 0)?;
+            return Code::at(word, first, order);
+        };
+        let marks = reported.marks();
+        if !self.is_bare(level, word, marks) {
             return self.take_warm_reported(stock, reported, order);
         }
         let first = stock.forest.take_lowest(level, word, order.run(), 0)?;
         let code = Code::at(word, first, order)?;
         // Again, after the take: bits that the giver set count by now.
-        if let Some(reported) = reported
-            && !self.is_bare(level, word, reported.marks())
-        {
+        if reported.marks() != marks {
             reported.forget(code.block());
         }
         Some(code)

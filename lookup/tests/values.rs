@@ -1,0 +1,109 @@
+//! Values of every sort, and what is printed of maps and trees.
+
+mod common;
+
+use common::*;
+use memdesc::{Granule, Granules, MAX_GRANULES, pin};
+use potad_lookup::{Addresses, Leaf, LookupError, Pages, Payload, Ranges, RangesError, Tree};
+use std::fmt::Debug;
+
+fn print(what: &impl Debug) -> String {
+    format!("{what:?}")
+}
+
+fn addresses(first: u64, last: u64) -> Addresses {
+    Addresses::new(first, last).unwrap()
+}
+
+/// What lives for ever needs no counting, and is compared by where it is.
+#[test]
+fn references_for_ever_are_values() {
+    static NAMES: [u32; 2] = [7, 8];
+    let map = Ranges::<&'static u32>::with_pages(Pages::Any);
+    assert_eq!(map.pages(), Pages::Any);
+    map.set(addresses(0, 99), &NAMES[0]).unwrap();
+    map.set(addresses(50, 59), &NAMES[1]).unwrap();
+    let guard = pin();
+    let found = |at| map.find(at, &guard).map(|found| (**found, found.range()));
+    assert_eq!(found(55), Some((8, addresses(50, 59))));
+    assert_eq!(found(100), None);
+    assert!([0, 49, 60, 99].iter().all(|&at| found(at).unwrap().0 == 7));
+    let other = Ranges::with_pages(Pages::Any);
+    other.copy_from(&map).unwrap();
+    map.remove(addresses(0, 99)).unwrap();
+    assert!(map.find(55, &guard).is_none());
+    assert!(std::ptr::eq(*other.find(55, &guard).unwrap(), &raw const NAMES[1]));
+    assert_eq!(print(&other), format!("Ranges {{ bytes: {}, .. }}", other.bytes()));
+}
+
+#[test]
+fn payloads_and_addresses() {
+    let most = (1 << 63) - 1;
+    assert_eq!(Payload::new(most).unwrap().get(), most);
+    assert_eq!(Payload::new(1 << 63), Err(RangesError::PayloadTooLarge { payload: 1 << 63 }));
+    let all = Granules::new(Granule(3), Granule(MAX_GRANULES - 1)).unwrap();
+    let range = Addresses::from(all);
+    assert_eq!((range.first(), range.last()), (3, MAX_GRANULES - 1));
+    assert_eq!((print(&range), range.to_string()).0, range.to_string());
+    assert_eq!(addresses(16, 31).to_string(), print(&addresses(16, 31)));
+
+    let map = Ranges::<Payload>::new();
+    map.set(addresses(16, 31), Payload::from(5)).unwrap();
+    let guard = pin();
+    let found = map.find(20, &guard).unwrap();
+    assert_eq!(print(&found), format!("{:?} of {:?}", Payload::from(5), addresses(16, 31)));
+    let mut walk = map.iter(addresses(0, 100), &guard);
+    assert_eq!(print(&walk), format!("Iter(Some({:?}))", addresses(0, 100)));
+    assert_eq!(walk.by_ref().count(), 1);
+    assert_eq!(print(&walk), "Iter(None)");
+}
+
+#[test]
+fn a_tree_says_how_large_it_is() {
+    assert_eq!(print(&Tree::<Ram>::default()), "Tree { nodes: 0, bytes: 0, .. }");
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let kept = tree.publish(block(64, 3), ram.folio(1)).unwrap();
+    let said = format!("Tree {{ nodes: {}, bytes: {}, .. }}", tree.nodes(), tree.bytes());
+    assert_eq!(print(tree), said);
+    assert!(tree.nodes() > 0 && tree.bytes() > 0);
+    let refused = tree.publish(block(66, 1), ram.folio(2)).unwrap_err();
+    let why = LookupError::Overlap { asked: block(66, 1), found: block(64, 3) };
+    assert_eq!(print(&refused), format!("PublishError {{ why: {why:?}, .. }}"));
+    assert_eq!(
+        refused.to_string(),
+        "order 1 at granule 0x42 overlaps order 3 at granule 0x40, which is published"
+    );
+    let guard = pin();
+    let range = Granules::new(Granule(0), Granule(80)).unwrap();
+    let mut walk = tree.iter(range, &guard);
+    assert_eq!(print(&walk), "Iter(Some(g0x0..=0x50))");
+    assert_eq!(walk.next().unwrap().0, block(64, 3));
+    assert_eq!(print(&walk), "Iter(Some(g0x48..=0x50))");
+    assert!(walk.next().is_none());
+    drop(kept);
+}
+
+/// A short cut of no tree, or of another, leads nowhere; one that does needs the
+/// word's order to be the block's.
+#[test]
+fn a_short_cut_of_another_tree_is_not_followed() {
+    let (ram, other) = (Ram::new(), Ram::new());
+    let own = ram.tree().leaf();
+    ram.tree().publish_immediate(block(0, 0), raw(1, 0)).unwrap();
+    other.tree().publish_immediate(block(0, 0), raw(1, 0)).unwrap();
+    ram.tree().lead(&own, block(0, 0));
+    let strangers = [Leaf::default(), other.tree().leaf()];
+    for stranger in &strangers {
+        ram.tree().lead(stranger, block(0, 0));
+        assert!(!ram.tree().publish_by(stranger, block(1, 0), raw(1, 0)));
+        assert!(!ram.tree().clear_by(stranger, block(0, 0)));
+    }
+    assert!(!ram.tree().publish_by(&own, block(1, 0), raw(1, 3)), "of another order");
+    assert!(!ram.tree().publish_if_there(block(1, 0), raw(1, 3)));
+    assert!(!ram.tree().publish_if_there(block(8, 3), raw(1, 3)), "for single granules only");
+    assert!(ram.tree().publish_by(&own, block(1, 0), raw(1, 0)));
+    assert_eq!(print(&own), "leaf(0x0)");
+    assert!(ram.tree().clear_by(&own, block(0, 0)) && ram.tree().clear_by(&own, block(1, 0)));
+    assert_eq!(ram.tree().validate().unwrap().granules, 0);
+}
