@@ -237,3 +237,26 @@ fn a_stray_word_is_no_answer() {
     drop((folio, again));
     assert_eq!(ram.back(), [(here, false)]);
 }
+
+/// A node that was left empty is no sign that nothing lives here: what is above
+/// it counts, by whichever way a granule is asked for.
+#[test]
+fn a_granule_of_a_large_block_is_refused_by_every_way() {
+    let ram = Ram::new();
+    let (tree, one, other) = (ram.tree(), block(5, 0), block(6, 0));
+    let leaf = tree.leaf();
+    tree.publish_immediate(one, raw(1, 0)).unwrap();
+    tree.lead(&leaf, one);
+    tree.clear_immediate(one).unwrap();
+    for order in [24, 63] {
+        let large = block(0, order);
+        tree.publish_immediate(large, raw(2, order)).unwrap();
+        let overlap = LookupError::Overlap { asked: other, found: large };
+        assert_eq!(tree.publish_immediate(other, raw(3, 0)), Err(overlap));
+        assert!(!tree.publish_by(&leaf, other, raw(3, 0)));
+        assert!(!tree.publish_if_there(other, raw(3, 0)), "order {order} lives there");
+        assert_eq!(tree.validate().unwrap().immediates, 1);
+        assert_eq!(tree.clear_immediate(large), Ok(raw(2, order)));
+    }
+    assert!(tree.publish_if_there(other, raw(3, 0)));
+}
