@@ -5,9 +5,10 @@
 
 use lookup::{Addresses, Payload, Ranges};
 use loom::thread;
+use loom_tests::home::{Folio, Ram, block};
 use loom_tests::{model, twin};
-use memdesc::pin;
 use memdesc::sync::cell::UnsafeCell;
+use memdesc::{Granule, pin};
 use std::sync::Arc;
 
 type Map = Arc<Ranges<Payload>>;
@@ -289,6 +290,44 @@ fn a_value_outlives_who_found_it() {
 fn value_twin_without_a_grace_period() {
     let seed = "range node reused without a grace period";
     twin("ranges: value || replace", seed, value_against_replace);
+}
+
+/// A descriptor that a range names can be counted by whoever found it there,
+/// though the range is taken out meanwhile; and it is torn down once.
+fn reference_against_remove() {
+    let ram = Ram::new();
+    let map = Arc::new(Ranges::new());
+    let folio = ram.tree().publish(block(0, 18), ram.folio(7)).unwrap();
+    map.insert(addresses(0, 5), folio).unwrap();
+    let reader = {
+        let map = map.clone();
+        thread::spawn(move || {
+            let guard = pin();
+            let found = map.find(3, &guard)?;
+            let counted = found.try_clone().expect("the range's own is not given up yet");
+            drop(guard);
+            assert!(!counted.header().is_dead());
+            assert_eq!(counted.number(), 7);
+            Some(())
+        })
+    };
+    map.remove(addresses(0, 5)).unwrap();
+    map.settle();
+    let _ = reader.join().unwrap();
+    drop(map);
+    assert_eq!(ram.torn_down(), 1);
+    assert!(ram.tree().get::<Folio>(Granule(0)).is_none());
+}
+
+#[test]
+fn a_descriptor_found_by_a_range_can_be_counted() {
+    model("ranges: reference || remove", 300, reference_against_remove);
+}
+
+#[test]
+fn reference_twin_without_a_grace_period() {
+    let seed = "range node reused without a grace period";
+    twin("ranges: reference || remove", seed, reference_against_remove);
 }
 
 /// Two maps that copy each other at once end alike: one copies first; neither waits

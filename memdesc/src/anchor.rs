@@ -25,7 +25,7 @@
 //! As long as some `Keep` lives the anchor does, and nobody needs to know how
 //! many units there are. So *taking* a unit, which is done through a `Keep`,
 //! only adds to a number of the thread's own; *giving* one back is put off and
-//! done for up to 64 at once. The last `Keep` to go adds up: each number was
+//! done for up to 128 at once. The last `Keep` to go adds up: each number was
 //! written while its thread borrowed a `Keep`, and that borrow ended before the
 //! last `Keep` was dropped, so the sum is exact, without any barrier. `HELD`
 //! goes in the same operation, and from then on `count` is the number of units
@@ -41,7 +41,7 @@
 //!
 //! Taking: a plain addition on a line of the thread's own. Giving back: a 64th
 //! of a read-modify-write on the anchor's line. A thread that stops may keep
-//! fewer than 64 units that are no cell's, and the home with them, until it
+//! fewer than 128 units that are no cell's, and the home with them, until it
 //! ends or gives others back.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};

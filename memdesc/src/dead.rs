@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  last put or unlock          Tree::retract             the thread's bag        guards of then are gone
-//!  ------------------>  Dead  -------------->  Garbage  -------- 64 ------> epoch ----------------> freed
+//!  ------------------>  Dead  -------------->  Garbage  ------- 128 ------> epoch ----------------> freed
 //!                                                          ^------------------------ the empty bag and its cells
 //! ```
 //!
@@ -15,7 +15,7 @@
 //!
 //! # How long it takes
 //!
-//! What is retired waits in a bag of its thread until there are 64, the thread
+//! What is retired waits in a bag of its thread until there are 128, the thread
 //! ends or calls [`Guard::flush`]; then one deferred call is made for all of
 //! them. A guard that is never dropped holds up all that comes after it:
 //! [`retired_bytes`] grows without bound until it goes.
@@ -216,7 +216,7 @@ fn freed(bytes: usize) {
 
 /// Bytes of descriptors that died and are not freed yet, of the whole process:
 /// those that wait for readers, and those in the calling thread's bag. Other
-/// threads' bags hold up to 63 descriptors each besides.
+/// threads' bags hold up to 127 descriptors each besides.
 ///
 /// What their bodies own elsewhere is not counted. A figure that grows without
 /// end says that some thread holds a [`Guard`] and does not drop it.
@@ -252,7 +252,7 @@ pub(crate) struct Bag {
 
 /// Cells that are retired together.
 #[cfg(all(feature = "std", not(loom)))]
-const BAG: usize = if cfg!(shuttle) { 3 } else { 64 };
+const BAG: usize = if cfg!(shuttle) { 3 } else { 128 };
 
 // SAFETY: as for `Garbage`.
 #[cfg(all(feature = "std", not(loom)))]

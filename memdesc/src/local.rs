@@ -5,10 +5,10 @@
 //!
 //! ```text
 //!  magazines   free cells, per class            <- slab
-//!  bag         64 retired cells at most         -> one deferred call
+//!  bag         128 retired cells at most        -> one deferred call
 //!  away        bags with the epoch, 8 at most   -> magazines, and the next bag
 //!  shares      units taken, per anchor          -> added up by the last Keep
-//!  given       one anchor, units given back     -> 64 at a time
+//!  given       one anchor, units given back     -> 128 at a time
 //! ```
 //!
 //! # What always holds
@@ -24,8 +24,8 @@
 //!
 //! # Cost
 //!
-//! A thread keeps, at most: 128 free cells of each class, 63 retired ones, 8
-//! bags that have come back, and 63 units.
+//! A thread keeps, at most: 128 free cells of each class, 127 retired ones, 8
+//! bags that have come back, and 127 units.
 
 use crate::anchor::{Anchor, Share};
 use crate::dead::{Bag, Garbage};
@@ -39,7 +39,7 @@ use core::cell::RefCell;
 use core::ptr::NonNull;
 
 /// Units that are given back at once.
-const UNITS: u64 = if cfg!(shuttle) { 3 } else { 64 };
+const UNITS: u64 = if cfg!(shuttle) { 3 } else { 128 };
 
 /// Bags of which a thread waits for the cells. What goes beyond stays with
 /// whoever collects it.

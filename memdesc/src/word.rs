@@ -169,6 +169,22 @@ impl Word {
         self.0.map_addr(|addr| addr & !TAG_BITS)
     }
 
+    /// The word of a descriptor as a pointer whose lowest bit is clear: the kind
+    /// moves up by one, into the place of the poison hint, which is dropped.
+    #[doc(hidden)]
+    #[inline]
+    pub fn to_even(self) -> *mut () {
+        debug_assert!(self.descriptor_kind().is_some(), "{self:?} names no descriptor");
+        self.0.map_addr(|addr| addr & !TAG_BITS | (addr & KIND_BITS) << 1)
+    }
+
+    /// What [`to_even`](Self::to_even) was made of.
+    #[doc(hidden)]
+    #[inline]
+    pub fn of_even(even: *mut ()) -> Self {
+        Self(even.map_addr(|addr| addr & !TAG_BITS | (addr & TAG_BITS) >> 1))
+    }
+
     /// A link to `node`, which is 512-byte aligned.
     #[doc(hidden)]
     #[inline]

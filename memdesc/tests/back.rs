@@ -37,7 +37,7 @@ fn cells(ram: &Keep<Ram>, kind: Kind, count: u64) -> HashSet<usize> {
 
 #[test]
 fn cells_come_back_to_the_thread_that_retired_them() {
-    const BAGS: u64 = 4 * 64;
+    const BAGS: u64 = 2 * 128;
     let kinds = Kinds::new();
     let kind = kinds.register::<Folio>().unwrap();
     let ram = Keep::new(Ram(kinds));

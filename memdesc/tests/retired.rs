@@ -39,7 +39,7 @@ fn what_is_retired_is_bounded_unless_a_reader_stalls() {
     for _ in 0..rounds {
         pairs(&ram, kind, 1000);
         // Four bags in the epoch's hands and one being filled.
-        assert!(retired_bytes() <= 5 * 64 * cell, "{} bytes", retired_bytes());
+        assert!(retired_bytes() <= 5 * 128 * cell, "{} bytes", retired_bytes());
     }
 
     let (pinned, is_pinned) = std::sync::mpsc::channel();
@@ -53,9 +53,9 @@ fn what_is_retired_is_bounded_unless_a_reader_stalls() {
     is_pinned.recv().unwrap();
     let before = retired_bytes();
     pairs(&ram, kind, 6400);
-    assert!(retired_bytes() >= before + 6400 * cell - 5 * 64 * cell, "none of it can be freed");
+    assert!(retired_bytes() >= before + 6400 * cell - 5 * 128 * cell, "none of it can be freed");
     pairs(&ram, kind, 6400);
-    assert!(retired_bytes() >= before + 12_800 * cell - 5 * 64 * cell, "without bound");
+    assert!(retired_bytes() >= before + 12_800 * cell - 5 * 128 * cell, "without bound");
 
     go_on.send(()).unwrap();
     reader.join().unwrap();

@@ -6,7 +6,7 @@
 
 use super::bits::{common_level, slot_around, slot_mask, slot_of};
 use super::draft::{Draft, again, fits};
-use super::edit::{Edit, NoMemory};
+use super::edit::{Edit, Stopped};
 use super::node::{Item, View};
 use super::slab::Slab;
 use super::word::Word;
@@ -16,7 +16,7 @@ use memdesc::ORDERS_PER_LEVEL;
 impl<V: Value> Edit<'_, V> {
     /// One item that a slot of this level can hold, for items in order that lie
     /// in it.
-    pub(super) fn place(&mut self, items: &[Item], level: u32) -> Result<Option<Item>, NoMemory> {
+    pub(super) fn place(&mut self, items: &[Item], level: u32) -> Result<Option<Item>, Stopped> {
         self.place_clipped(items, level, Addresses::ALL)
     }
 
@@ -26,7 +26,7 @@ impl<V: Value> Edit<'_, V> {
         items: &[Item],
         level: u32,
         clip: Addresses,
-    ) -> Result<Option<Item>, NoMemory> {
+    ) -> Result<Option<Item>, Stopped> {
         let Some((head, rest)) = items.split_first() else { return Ok(None) };
         let Some(mut first) = clipped(*head, clip) else { return Ok(None) };
         // Neighbours of one value are one item.
@@ -42,14 +42,16 @@ impl<V: Value> Edit<'_, V> {
             return self.build(&[first], level, clip).map(Some);
         }
         if first.word.is_value() {
-            self.unit(first.word);
+            self.unit(first.word)?;
         }
         Ok(Some(first))
     }
 
     /// A node for items in order, the lowest that holds them all.
-    fn build(&mut self, items: &[Item], above: u32, clip: Addresses) -> Result<Item, NoMemory> {
-        let (Some(head), Some(tail)) = (items.first(), items.last()) else { return Err(NoMemory) };
+    fn build(&mut self, items: &[Item], above: u32, clip: Addresses) -> Result<Item, Stopped> {
+        let (Some(head), Some(tail)) = (items.first(), items.last()) else {
+            return Err(Stopped::NoMemory);
+        };
         let start = head.at.first().max(clip.first());
         let end = tail.at.last().min(clip.last());
         let level = common_level(start, end);
@@ -65,7 +67,7 @@ impl<V: Value> Edit<'_, V> {
                 let beyond = slot_around(item.at.last(), level);
                 let full = item.at.last() == beyond.last();
                 let stop = slot_of(item.at.last(), level) - u32::from(!full);
-                draft.run(slot_of(at, level), stop, self.unit(item.word));
+                draft.run(slot_of(at, level), stop, self.unit(item.word)?);
                 if full {
                     rest = &rest[1..];
                 }
@@ -89,7 +91,7 @@ impl<V: Value> Edit<'_, V> {
 
     /// The word of the root for what the top slot is to hold: the root's
     /// addresses begin at 0.
-    pub(super) fn root(&mut self, top: Option<Item>) -> Result<Word, NoMemory> {
+    pub(super) fn root(&mut self, top: Option<Item>) -> Result<Word, Stopped> {
         let Some(top) = top else { return Ok(Word::NONE) };
         debug_assert!(!top.word.is_value(), "the top slot holds links only");
         if top.at.first() == 0 {
@@ -101,20 +103,19 @@ impl<V: Value> Edit<'_, V> {
     }
 }
 
-/// A copy of a tree in another slab, with units of its own; `None` when memory
-/// is out.
-pub(super) fn copy_tree<V: Value>(slab: &mut Slab, node: View<'_>) -> Option<Word> {
+/// A copy of a tree in another slab, with units of its own.
+pub(super) fn copy_tree<V: Value>(slab: &mut Slab, node: View<'_>) -> Result<Word, Stopped> {
     // Where the node is makes no difference to what it holds.
     let mut draft = Draft::new(node.level, 0);
     draft.copy(node, 0, 63);
     draft.replace_words(|word| {
         if word.is_value() {
             // SAFETY: a `V`'s, whose unit the node has.
-            return Some(unsafe { again::<V>(word) });
+            return unsafe { again::<V>(word) };
         }
         copy_tree::<V>(slab, node.child(word))
     })?;
-    slab.make(&draft)
+    slab.make(&draft).ok_or(Stopped::NoMemory)
 }
 
 fn clipped(item: Item, clip: Addresses) -> Option<Item> {

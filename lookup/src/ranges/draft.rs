@@ -1,6 +1,7 @@
 //! A node in the making.
 
 use super::bits::{Bits, TOP, slot_around, slot_mask, slot_of, slots};
+use super::edit::Stopped;
 use super::node::{Head, Item, View, lone_at, write_node};
 use super::word::Word;
 use super::{Addresses, Value};
@@ -85,12 +86,12 @@ impl Draft {
         self.push(Word(ptr::without_provenance_mut(place as usize)));
     }
 
-    /// Replaces the word of each entry by what is made of it; `None` as soon as
-    /// nothing is.
+    /// Replaces the word of each entry by what is made of it, until that is
+    /// stopped.
     pub(super) fn replace_words(
         &mut self,
-        mut make: impl FnMut(Word) -> Option<Word>,
-    ) -> Option<()> {
+        mut make: impl FnMut(Word) -> Result<Word, Stopped>,
+    ) -> Result<(), Stopped> {
         let (mut left, mut index) = (self.bits.heads, 0);
         while left != 0 {
             let slot = left.trailing_zeros();
@@ -98,7 +99,7 @@ impl Draft {
             self.words[index] = make(self.words[index])?;
             index += 1 + usize::from(self.bits.is_lone(slot));
         }
-        Some(())
+        Ok(())
     }
 
     /// The one entry, if there is just one.
@@ -137,18 +138,18 @@ pub(super) fn fits(item: Item, level: u32) -> bool {
     level <= LONE_LEVELS || (level < TOP && item.at == slot_around(item.at.first(), level))
 }
 
-/// One more unit of a value's word.
+/// One more unit of a value's word, if there can be one.
 ///
 /// # Safety
 ///
 /// - The word is a `V`'s, and a unit of it is live.
 #[inline]
-pub(super) unsafe fn again<V: Value>(value: Word) -> Word {
-    if V::COUNTED {
-        // SAFETY: the caller's promise.
-        unsafe { V::again(value.raw()) };
+pub(super) unsafe fn again<V: Value>(value: Word) -> Result<Word, Stopped> {
+    // SAFETY: the caller's promise.
+    if V::COUNTED && unsafe { V::again(value.raw()) }.is_none() {
+        return Err(Stopped::NoUnit);
     }
-    value
+    Ok(value)
 }
 
 #[cfg(all(test, not(loom)))]

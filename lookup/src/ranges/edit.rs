@@ -31,14 +31,28 @@ use super::node::{Item, View};
 use super::retire::Retired;
 use super::slab::Slab;
 use super::word::Word;
-use super::{Addresses, Value};
+use super::{Addresses, RangesError, Value};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use memdesc::ORDERS_PER_LEVEL;
 
-/// Memory is out.
+/// Why a change cannot be made. Nothing was linked then: what was made so far
+/// waits in the slab for the map's drop, and units that it has leak.
 #[derive(Debug)]
-pub(super) struct NoMemory;
+pub(super) enum Stopped {
+    NoMemory,
+    /// The value gives no more units.
+    NoUnit,
+}
+
+impl Stopped {
+    pub(super) fn error(self, asked: Addresses) -> RangesError {
+        match self {
+            Self::NoMemory => RangesError::OutOfMemory { asked },
+            Self::NoUnit => RangesError::TooManyUnits { asked },
+        }
+    }
+}
 
 /// How the tree is changed on the way down.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,7 +109,7 @@ impl<V: Value> Edit<'_, V> {
         level: u32,
         range: Addresses,
         way: Way,
-    ) -> Result<Option<Change>, NoMemory> {
+    ) -> Result<Option<Change>, Stopped> {
         let new = self.value.map(|word| Item { at: range, word });
         let Some(old) = old.filter(|old| old.at.overlaps(range)) else {
             return self.beside(old, new, level);
@@ -119,7 +133,7 @@ impl<V: Value> Edit<'_, V> {
         old: Option<Item>,
         new: Option<Item>,
         level: u32,
-    ) -> Result<Option<Change>, NoMemory> {
+    ) -> Result<Option<Change>, Stopped> {
         let Some(new) = new else { return Ok(None) };
         let mut items: Items = old.into_iter().chain([new]).collect();
         items.sort_unstable_by_key(|item| item.at);
@@ -135,7 +149,7 @@ impl<V: Value> Edit<'_, V> {
         level: u32,
         range: Addresses,
         way: Way,
-    ) -> Result<Option<Change>, NoMemory> {
+    ) -> Result<Option<Change>, Stopped> {
         let Some(part) = range.intersection(old.at) else { return Ok(None) };
         let way = if part == range { way } else { Way::Copy };
         let changed = |now| Ok(Some(Change { now, old: Old::Taken }));
@@ -176,7 +190,7 @@ impl<V: Value> Edit<'_, V> {
         above: u32,
         range: Addresses,
         way: Way,
-    ) -> Result<Edited, NoMemory> {
+    ) -> Result<Edited, Stopped> {
         // SAFETY: reached from the root, under the lock.
         let Some(node) = (unsafe { View::follow(link.word) }) else { return Ok(Edited::Stands) };
         let (base, level) = (link.at.first(), node.level);
@@ -203,12 +217,12 @@ impl<V: Value> Edit<'_, V> {
         if from <= to
             && let Some(value) = self.value
         {
-            draft.run(from, to, self.unit(value));
+            draft.run(from, to, self.unit(value)?);
         }
         if !whole(last_slot) {
             self.end_slot(node, &mut draft, last, range, &mut gone)?;
         }
-        self.copy_after(node, &mut draft, last);
+        self.copy_after(node, &mut draft, last)?;
         self.finish(node, link.word, draft, above, gone)
     }
 
@@ -221,7 +235,7 @@ impl<V: Value> Edit<'_, V> {
         above: u32,
         range: Addresses,
         way: Way,
-    ) -> Result<Edited, NoMemory> {
+    ) -> Result<Edited, Stopped> {
         let old = node.item(base, slot);
         let Some(change) = self.slot(old, node.level, range, way)? else {
             return Ok(Edited::Stands);
@@ -245,7 +259,7 @@ impl<V: Value> Edit<'_, V> {
         if let Some(now) = change.now {
             draft.item(now);
         }
-        self.copy_after(node, &mut draft, slot);
+        self.copy_after(node, &mut draft, slot)?;
         let gone = if change.old == Old::Gone { 1 << slot } else { 0 };
         self.finish(node, node.link(), draft, above, gone)
     }
@@ -259,7 +273,7 @@ impl<V: Value> Edit<'_, V> {
         slot: u32,
         range: Addresses,
         gone: &mut u64,
-    ) -> Result<(), NoMemory> {
+    ) -> Result<(), Stopped> {
         let within = slot_around(
             draft.base | u64::from(slot) << (ORDERS_PER_LEVEL * node.level),
             node.level,
@@ -285,19 +299,20 @@ impl<V: Value> Edit<'_, V> {
 
     /// What the node has after a slot. A value that runs on from there gets a
     /// unit of its own.
-    fn copy_after(&mut self, node: View<'_>, draft: &mut Draft, slot: u32) {
+    fn copy_after(&mut self, node: View<'_>, draft: &mut Draft, slot: u32) -> Result<(), Stopped> {
         let mut next = slot + 1;
         if next > 63 {
-            return;
+            return Ok(());
         }
         if node.bits.has(next) && !node.bits.is_head(next) {
             let end = node.bits.run_last(next);
             if let Some((value, _)) = node.entry(next) {
-                draft.run(next, end, self.unit(value));
+                draft.run(next, end, self.unit(value)?);
             }
             next = end + 1;
         }
         draft.copy(node, next, 63);
+        Ok(())
     }
 
     /// Retires a node and makes the one that takes its place.
@@ -308,7 +323,7 @@ impl<V: Value> Edit<'_, V> {
         draft: Draft,
         above: u32,
         gone: u64,
-    ) -> Result<Edited, NoMemory> {
+    ) -> Result<Edited, Stopped> {
         debug_assert_eq!(node.level, draft.level);
         let now = self.settle(&draft, above)?;
         self.retired.push(Retired { link, gone });
@@ -317,7 +332,7 @@ impl<V: Value> Edit<'_, V> {
 
     /// What a draft comes to in a slot of level `above`: nothing, its one item,
     /// or a node.
-    fn settle(&mut self, draft: &Draft, above: u32) -> Result<Option<Item>, NoMemory> {
+    fn settle(&mut self, draft: &Draft, above: u32) -> Result<Option<Item>, Stopped> {
         if draft.bits().heads == 0 {
             return Ok(None);
         }
@@ -327,14 +342,14 @@ impl<V: Value> Edit<'_, V> {
         self.make(draft).map(Some)
     }
 
-    pub(super) fn make(&mut self, draft: &Draft) -> Result<Item, NoMemory> {
-        let word = self.slab.make(draft).ok_or(NoMemory)?;
+    pub(super) fn make(&mut self, draft: &Draft) -> Result<Item, Stopped> {
+        let word = self.slab.make(draft).ok_or(Stopped::NoMemory)?;
         let at = Addresses::known(draft.base, draft.base | slot_mask(draft.level + 1));
         Ok(Item { at, word })
     }
 
     /// A unit for one more place that names the value.
-    pub(super) fn unit(&self, value: Word) -> Word {
+    pub(super) fn unit(&self, value: Word) -> Result<Word, Stopped> {
         // SAFETY: a `V`'s, by the map's type; the lender has a unit.
         unsafe { again::<V>(value) }
     }

@@ -44,6 +44,13 @@ pub enum RangesError {
         /// What was asked.
         asked: Addresses,
     },
+    /// The value is counted as often as it can be, and the change would have
+    /// needed one more piece of it. Nothing was changed.
+    #[error("there are no more references to a value for {asked}")]
+    TooManyUnits {
+        /// What was asked.
+        asked: Addresses,
+    },
     /// A payload has 63 bits.
     #[error("the payload {payload:#x} is not below 2^63")]
     PayloadTooLarge {

@@ -2,7 +2,7 @@
 
 use super::bits::TOP;
 use super::build::copy_tree;
-use super::edit::{Edit, NoMemory, Old, Way, top_of};
+use super::edit::{Edit, Old, Way, top_of};
 use super::find::descend;
 use super::node::{Item, View, publishing};
 use super::retire::{Batch, Retired, give_all_back, retire_all};
@@ -212,7 +212,8 @@ impl<V: Value> Ranges<V> {
         writer.retired.try_reserve(1).map_err(|_| no_memory)?;
         let copy = match other.root_view() {
             None => Word::NONE,
-            Some(root) => copy_tree::<V>(&mut writer.slab, root).ok_or(no_memory)?,
+            Some(root) => copy_tree::<V>(&mut writer.slab, root)
+                .map_err(|stopped| stopped.error(Addresses::ALL))?,
         };
         let old = self.root_word();
         self.root.store(copy.0, publishing());
@@ -267,7 +268,7 @@ impl<V: Value> Ranges<V> {
             let mut edit = Edit::<V> { slab, retired, value: None, of: PhantomData };
             let top = edit.place_clipped(&units.0, TOP, Addresses::ALL);
             let root = top.and_then(|top| edit.root(top));
-            let root = root.map_err(|_| RangesError::OutOfMemory { asked: Addresses::ALL })?;
+            let root = root.map_err(|stopped| stopped.error(Addresses::ALL))?;
             map.root.store(root.0, publishing());
         }
         Ok(map)
@@ -373,11 +374,9 @@ impl<V: Value> Ranges<V> {
                     writer.retired.push(Retired { link: root, gone: u64::MAX });
                 }
             }
-            Err(NoMemory) => {
-                // Nothing was linked: what was made so far waits in the slab
-                // for the map's drop.
+            Err(stopped) => {
                 writer.retired.truncate(before);
-                return Err(no_memory);
+                return Err(stopped.error(range));
             }
         }
         Ok(())

@@ -5,8 +5,9 @@
 //! A look-up ends in a word that it has loaded already. A value inside that
 //! word costs no further line; a value behind it costs the reader one, and only
 //! if it wants it. So a value is what fits: a [`Payload`] (an index, an owner,
-//! an address), or a pointer that is counted, as [`Arc`] is, which makes any
-//! type a value.
+//! an address), or a pointer that is counted: an [`Arc`], which makes any type a
+//! value, or a [`Ref`], by which ranges of one space name the descriptors of
+//! another, as those of a process name the folios that back them.
 //!
 //! A range is stored as a few pieces, and cutting one makes more. **Each stored
 //! piece owns one unit** of the value: a clone of the `Arc`. A unit is given up
@@ -16,6 +17,7 @@ use super::RangesError;
 use alloc::sync::Arc;
 use core::fmt;
 use core::ptr;
+use memdesc::{Descriptor, Home, Ref, Word};
 
 /// What a range can name.
 ///
@@ -43,13 +45,14 @@ pub unsafe trait Value: Send + Sync + 'static {
     ///   dropped, and not used after the unit is gone.
     unsafe fn from_raw(raw: *mut ()) -> Self;
 
-    /// Makes one more unit.
+    /// Makes one more unit, unless there are as many as can be counted: then the
+    /// change that needed it is refused.
     ///
     /// # Safety
     ///
     /// - `raw` came from `into_raw` of this type, and one unit of it is live
     ///   throughout the call.
-    unsafe fn again(raw: *mut ());
+    unsafe fn again(raw: *mut ()) -> Option<()>;
 }
 
 /// A number below 2^63: the value that costs nothing.
@@ -110,7 +113,9 @@ unsafe impl Value for Payload {
     }
 
     #[inline]
-    unsafe fn again(_: *mut ()) {}
+    unsafe fn again(_: *mut ()) -> Option<()> {
+        Some(())
+    }
 }
 
 /// A pointee whose address is even.
@@ -135,9 +140,10 @@ unsafe impl<T: Send + Sync + 'static> Value for Arc<T> {
         unsafe { Self::from_raw(raw.cast_const().cast()) }
     }
 
-    unsafe fn again(raw: *mut ()) {
+    unsafe fn again(raw: *mut ()) -> Option<()> {
         // SAFETY: from `into_raw`, and one unit is live.
-        unsafe { Self::increment_strong_count(raw.cast_const().cast::<T>()) }
+        unsafe { Self::increment_strong_count(raw.cast_const().cast::<T>()) };
+        Some(())
     }
 }
 
@@ -158,5 +164,67 @@ unsafe impl<T: Sync + 'static> Value for &'static T {
     }
 
     #[inline]
-    unsafe fn again(_: *mut ()) {}
+    unsafe fn again(_: *mut ()) -> Option<()> {
+        Some(())
+    }
+}
+
+/// A counted reference to a descriptor: what a range names stays allocated, and
+/// each piece of the range is one reference. Dropping the last one tears the
+/// descriptor down, in whatever thread collects what the map has retired.
+///
+/// ```
+/// # use memdesc::*;
+/// # use potad_lookup::*;
+/// # struct Ram(Kinds, Tree<Ram>);
+/// # impl Home for Ram {
+/// #     fn kinds(&self) -> &Kinds { &self.0 }
+/// #     fn teardown(dead: Dead<Self>) {
+/// #         dead.with_home(|ram, dead, guard| ram.1.retract(dead).unwrap().garbage.retire(guard));
+/// #     }
+/// # }
+/// # struct Folio(u32);
+/// # impl Descriptor for Folio { const NAME: &'static str = "folio"; }
+/// # let kinds = Kinds::new();
+/// # kinds.register::<Folio>()?;
+/// # let ram = Keep::new(Ram(kinds, Tree::new()));
+/// # let fresh = Fresh::of(&ram, OwnerId(0), Folio(7)).map_err(|(why, _)| why)?;
+/// // A folio of physical memory, and the addresses at which a process has it.
+/// let folio: Ref<Ram, Folio> = ram.1.publish(Block::new(Granule(64), Order::ZERO)?, fresh)?;
+/// let mapped = Ranges::new();
+/// mapped.insert(Addresses::starting(0x7000, 0x1000)?, folio)?;
+///
+/// let guard = pin();
+/// let found = mapped.find(0x7123, &guard).unwrap();
+/// assert_eq!((found.0, found.block().base()), (7, Granule(64)));
+/// let mine = found.try_clone().unwrap();
+/// drop(guard);
+/// mapped.remove(Addresses::ALL)?;
+/// assert_eq!(mine.0, 7, "counted, so it outlives the guard and the range");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+// SAFETY: the pointer is a descriptor's word with its kind one bit further up,
+// which `Word` checks that it leaves the lowest bit clear; it has the same value
+// and provenance when it is moved back. Each unit is one of the header's count,
+// and the cell is not freed before the last is given up.
+unsafe impl<H: Home, T: Descriptor> Value for Ref<H, T> {
+    const COUNTED: bool = true;
+
+    fn into_raw(self) -> *mut () {
+        // The unit goes along.
+        core::mem::ManuallyDrop::new(self).word().to_even()
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: *mut ()) -> Self {
+        // SAFETY: the word of a `Ref` of these types, whose unit is the caller's,
+        // or the result is never dropped.
+        unsafe { Self::adopt(Word::of_even(raw)) }
+    }
+
+    unsafe fn again(raw: *mut ()) -> Option<()> {
+        // SAFETY: as above; it is not dropped here, and a unit is live.
+        let lent = core::mem::ManuallyDrop::new(unsafe { Self::adopt(Word::of_even(raw)) });
+        lent.try_clone().map(core::mem::forget)
+    }
 }

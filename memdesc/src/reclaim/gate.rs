@@ -36,7 +36,7 @@
 //! # Sharing and cost
 //!
 //! A handler: two RMWs on a line that all handlers share, and a fence; it never
-//! waits, and touches neither the heap nor a thread-local. A deferred call (64
+//! waits, and touches neither the heap nor a thread-local. A deferred call (128
 //! descriptors, up to 32 nodes): a fence and two loads; while a handler is in,
 //! also a box and a lock. A flush: one load. Ordinary readers, and whoever
 //! allocates or frees between two flushes: nothing.
