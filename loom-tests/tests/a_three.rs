@@ -209,9 +209,9 @@ fn three_hands() {
     // Orders that no hand claims words for.
     for order in [3, 4] {
         let name = format!("A9 hands: take || take || take, order {order}");
-        bounded(&name, 3, 700, move || a9_three_hands(order));
+        bounded(&name, 3, 5400, move || a9_three_hands(order));
     }
-    for (order, bound, minimum) in [(0, 1, 4800), (3, 2, 100), (5, 2, 200)] {
+    for (order, bound, minimum) in [(0, 1, 4800), (3, 2, 430), (5, 2, 4200)] {
         let name = format!("A7 alloc || alloc || alloc, order {order}");
         bounded(&name, bound, minimum, move || a7_three_for_three(order));
     }
@@ -219,7 +219,7 @@ fn three_hands() {
 
 #[test]
 fn three_and_a_rendezvous() {
-    bounded("A6 close || close || give, take", 3, 5700, a6_two_closers);
+    bounded("A6 close || close || give, take", 4, 27_000, a6_two_closers);
     bounded("A6 close || end || alloc", 3, 32_000, a6_end_beside_a_closer);
     bounded("R8 fail || free || alloc", 3, 43_000, r8_failure_against_free_and_take);
     bounded("A8 begin || free || alloc", 2, 9900, a8_begin_against_free_and_take);
