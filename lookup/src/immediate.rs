@@ -83,6 +83,10 @@ impl<H: Home> Tree<H> {
         if block.order() != Order::ZERO || immediate.order != block.order() {
             return false;
         }
+        // A node stays when its words are gone, and larger blocks may live above it.
+        if self.check_above(block).is_err() {
+            return false;
+        }
         let Some([slot]) = self.slots(block) else { return false };
         // Relaxed and Release: as in any publication by the granule's owner.
         let vacant = slot.load(Ordering::Relaxed).is_empty();

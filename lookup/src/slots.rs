@@ -255,7 +255,7 @@ impl<H: Home> Tree<H> {
     }
 
     /// Refuses if a block of a higher array holds this one.
-    fn check_above(&self, block: Block) -> Result<(), LookupError> {
+    pub(crate) fn check_above(&self, block: Block) -> Result<(), LookupError> {
         let levels = self.upper_levels();
         if levels == 0 {
             return Ok(());

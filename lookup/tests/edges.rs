@@ -208,3 +208,55 @@ fn a_mark_goes_to_every_piece_of_a_cut() {
         assert_eq!(tree.validate().unwrap().granules, 0);
     }
 }
+
+/// A slot that names a descriptor which lives elsewhere is no answer, and nobody
+/// waits for it to become one.
+#[test]
+fn a_stray_word_is_no_answer() {
+    let ram = Ram::new();
+    let (here, there) = (block(64, 3), block(1 << 20, 3));
+    let folio = ram.tree().publish(here, ram.folio(1)).unwrap();
+    // SAFETY: it is not safe, which is what is tried; nothing follows the word to
+    // the place meanwhile, and it is set right below.
+    unsafe { folio.lock().set_place(there) };
+    assert!(ram.tree().get::<Folio>(here.base()).is_none());
+    assert!(ram.tree().get_erased(here.last()).is_none());
+    assert!(ram.tree().lock::<Folio>(here.base()).is_none());
+    assert!(ram.tree().lock_erased(here.base()).is_none());
+    let guard = pin();
+    assert!(ram.tree().lock_with::<Folio>(here.base(), &guard).is_none());
+    let again = folio.try_clone().unwrap();
+    assert_eq!(again.header().refs(), 2, "every look gave back what it took");
+    // Under somebody's lock too, who could be at moving it: not for ever.
+    let locked = again.lock();
+    assert!(ram.tree().get::<Folio>(here.base()).is_none());
+    // SAFETY: the slots that name it are those of this block.
+    unsafe { locked.set_place(here) };
+    drop(locked);
+    assert_eq!(ram.tree().get::<Folio>(here.base()).unwrap().block(), here);
+    drop((folio, again));
+    assert_eq!(ram.back(), [(here, false)]);
+}
+
+/// A node that was left empty is no sign that nothing lives here: what is above
+/// it counts, by whichever way a granule is asked for.
+#[test]
+fn a_granule_of_a_large_block_is_refused_by_every_way() {
+    let ram = Ram::new();
+    let (tree, one, other) = (ram.tree(), block(5, 0), block(6, 0));
+    let leaf = tree.leaf();
+    tree.publish_immediate(one, raw(1, 0)).unwrap();
+    tree.lead(&leaf, one);
+    tree.clear_immediate(one).unwrap();
+    for order in [24, 63] {
+        let large = block(0, order);
+        tree.publish_immediate(large, raw(2, order)).unwrap();
+        let overlap = LookupError::Overlap { asked: other, found: large };
+        assert_eq!(tree.publish_immediate(other, raw(3, 0)), Err(overlap));
+        assert!(!tree.publish_by(&leaf, other, raw(3, 0)));
+        assert!(!tree.publish_if_there(other, raw(3, 0)), "order {order} lives there");
+        assert_eq!(tree.validate().unwrap().immediates, 1);
+        assert_eq!(tree.clear_immediate(large), Ok(raw(2, order)));
+    }
+    assert!(tree.publish_if_there(other, raw(3, 0)));
+}

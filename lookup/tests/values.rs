@@ -6,6 +6,7 @@ use common::*;
 use memdesc::{Granule, Granules, MAX_GRANULES, pin};
 use potad_lookup::{Addresses, Leaf, LookupError, Pages, Payload, Ranges, RangesError, Tree};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 fn print(what: &impl Debug) -> String {
     format!("{what:?}")
@@ -60,7 +61,8 @@ fn payloads_and_addresses() {
 
 #[test]
 fn a_tree_says_how_large_it_is() {
-    assert_eq!(print(&Tree::<Ram>::default()), "Tree { nodes: 0, bytes: 0, .. }");
+    let empty = Tree::<Ram>::default();
+    assert_eq!(print(&empty), format!("Tree {{ nodes: 0, bytes: {}, .. }}", empty.bytes()));
     let ram = Ram::new();
     let tree = ram.tree();
     let kept = tree.publish(block(64, 3), ram.folio(1)).unwrap();
@@ -106,4 +108,36 @@ fn a_short_cut_of_another_tree_is_not_followed() {
     assert_eq!(print(&own), "leaf(0x0)");
     assert!(ram.tree().clear_by(&own, block(0, 0)) && ram.tree().clear_by(&own, block(1, 0)));
     assert_eq!(ram.tree().validate().unwrap().granules, 0);
+}
+
+/// A range that goes on beyond a node which has its part of it already, or comes
+/// to be one value: what lies outside is set, and no unit is left over.
+#[test]
+fn a_range_beyond_a_node_is_set_outside_too() {
+    let values = [Arc::new(1u16), Arc::new(2)];
+    let guard = pin();
+    let beyond = [(40, 100), (0, 100), (20, 100), (32, 100), (40, 4000), (32, 4000)];
+    for (first, last) in beyond {
+        for number in [1, 2] {
+            let map = Ranges::<Arc<u16>>::with_pages(Pages::Any);
+            let mut plain = [0u16; 4100];
+            for (first, last, number) in [(0, 31, 2), (32, 63, 1), (first, last, number)] {
+                let value = values[usize::from(number) - 1].clone();
+                map.set(addresses(first, last), value).unwrap();
+                plain[first as usize..=last as usize].fill(number);
+            }
+            map.validate(&guard).unwrap();
+            for (at, &expected) in (0..).zip(&plain) {
+                let found = map.find(at, &guard).map_or(0, |found| **found);
+                assert_eq!(found, expected, "{at} after {number} in {first}..={last}");
+            }
+        }
+    }
+    drop(guard);
+    let started = std::time::Instant::now();
+    while values.iter().any(|value| Arc::strong_count(value) > 1) {
+        assert!(started.elapsed().as_secs() < 60, "a unit is left over");
+        pin().flush();
+        std::thread::yield_now();
+    }
 }

@@ -17,6 +17,7 @@
 //! |---|---|---|
 //! | `a_forest`, `a_fronts`, `a_carry` | A1 to A5, A9: alone, with hands, and with what was written to the memory | the free words |
 //! | `a_hands`, `a_local`, `a_remove` | A6, A7; with the hands that threads have; A8 | the rendezvous; ranges that leave |
+//! | `a_three`, `r_three` | the same with a third thread | the free words and hands; a descriptor |
 //! | `r_counts`, `r_lock`, `r_moves`, `r_keep` | R1 to R6, R10, R18 | descriptors |
 //! | `r_tree`, `r_cut`, `r_leaf`, `r_ranges` | R8, R10, R12 | the tree and the range map |
 //! | `r_messages` | what a change carries along | every word that a look-up reads |

@@ -166,6 +166,16 @@ fn a_write_goes_downward_with_the_block_that_is_broken() {
 /// A granule is written to and freed into a hand; who empties the hand sees
 /// that. And what the closer wrote to what it gives back, the owner sees.
 fn carry_through_a_hand() {
+    carry_through(0);
+}
+
+/// The same with two who empty it, and pass the granule on to each other too.
+fn carry_through_two_closers() {
+    carry_through(1);
+}
+
+/// Beside the model's first thread, so many others empty the hand.
+fn carry_through(others: usize) {
     let world = Arc::new(World { ground: Ground::new(64, 1), cells: [0, 0].map(UnsafeCell::new) });
     let front = world.ground.front();
     let out = front.take(&world.ground, 0).unwrap();
@@ -183,18 +193,31 @@ fn carry_through_a_hand() {
             front
         })
     };
+    let others: Vec<_> = (0..others)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || steal(&world))
+        })
+        .collect();
+    steal(&world);
+    others.into_iter().for_each(|other| other.join().unwrap());
+    drop(owner.join().unwrap());
+}
+
+/// Empties every hand, and is the owner of half of what is there for a while.
+fn steal(world: &World) {
     if let Some(stolen) = world.ground.take_closed(5) {
         if stolen.contains(Granule(0)) {
             world.write(0);
         }
         world.ground.give(stolen);
     }
-    drop(owner.join().unwrap());
 }
 
 #[test]
 fn a_write_is_seen_by_who_empties_the_hand() {
     model("carry free into a hand || close", 222_000, carry_through_a_hand);
+    bounded("carry free into a hand || close || close", 1, 1700, carry_through_two_closers);
 }
 
 #[test]
@@ -203,6 +226,8 @@ fn carry_hand_twins() {
     twin_bounded(name, 3, "closer does not wait", carry_through_a_hand);
     twin_bounded(name, 3, "bracket ends relaxed", carry_through_a_hand);
     twin_bounded(name, 3, "quiet is seen relaxed", carry_through_a_hand);
+    let name = "carry free into a hand || close || close";
+    twin_bounded(name, 1, "bracket ends relaxed", carry_through_two_closers);
 }
 
 /// A whole word is merged while a granule of it is taken, written to and given

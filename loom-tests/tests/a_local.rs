@@ -296,6 +296,48 @@ fn ending_zone_twins() {
     twin_bounded("own hand: another zone || end of the zone", 2, seed, zone_ends_beside_another);
 }
 
+/// A8: the lower half of a zone leaves while a thread, whose hand has claimed all
+/// of it, gives a granule of that half back and takes one again.
+fn removal_beside_reuse() {
+    let own = OwnHand::begin();
+    let ram = zone(&Potad::new(), 8);
+    let out = one(&ram);
+    let other = {
+        let ram = ram.clone();
+        thread::spawn(move || ram.hot_remove(0..4).expect("in the zone"))
+    };
+    ram.free_bare(out).unwrap();
+    let again = ram.alloc_bare(Order::ZERO).expect("four stay");
+    let is_held = again.base().0 < 4;
+    match other.join().unwrap().finish() {
+        Ok(()) => {
+            assert!(!is_held, "it has left, and somebody has a part of it");
+            ram.free_bare(again).unwrap();
+        }
+        Err(refused) => {
+            assert!(is_held, "refused, and nobody has a part of it: {:?}", refused.why);
+            ram.free_bare(again).unwrap();
+            refused.given.finish().expect("nobody has a part of it now");
+        }
+    }
+    drop(own);
+    assert_eq!(ram.granules(), 4);
+    is_whole(&ram);
+}
+
+#[test]
+fn a8_a_range_leaves_beside_a_threads_own_hand() {
+    bounded("A8 own hand: begin || free, take", 2, 250, removal_beside_reuse);
+}
+
+#[test]
+fn a8_twins_own_hand() {
+    let name = "A8 own hand: begin || free, take";
+    let seed = "freed without a look at the closing ranges";
+    twin_bounded(name, 2, seed, removal_beside_reuse);
+    twin_bounded(name, 2, "began without a flush", removal_beside_reuse);
+}
+
 /// Granule 0 fails, for another thread.
 fn failure(ram: &Zone) -> JoinHandle<FailureReport> {
     let ram = ram.clone();

@@ -7,6 +7,7 @@
 //!   sanitizer in `.ci/run`.
 //! - Whatever ordering the sources weaken is a row of the table of
 //!   `docs/verification.md`, with what finds it.
+//! - That document's table of pairs marks those that have a twin, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -87,4 +88,57 @@ fn every_seed_is_planted_and_in_the_table() {
         assert!(weakened.contains(seed), "\"{seed}\" is in the table and not in the sources");
     }
     assert!(weakened.len() > 50, "the sources were not read");
+}
+
+/// The operations of the pairs, in the order of the document.
+const OPS: [&str; 18] = [
+    "Alloc",
+    "Free",
+    "Claim",
+    "Merge",
+    "Flush",
+    "Lookup",
+    "Get",
+    "Lock",
+    "Publish",
+    "Clear",
+    "Replace",
+    "Split",
+    "Report",
+    "PutBack",
+    "HotAdd",
+    "HotRemove",
+    "Failure",
+    "Unregister",
+];
+
+fn place_of(op: &str) -> usize {
+    let end = op.find(|letter: char| !letter.is_alphabetic()).unwrap_or(op.len());
+    OPS.iter().position(|&known| known == &op[..end]).expect("an operation of the pairs")
+}
+
+/// The pairs that have a twin, earlier operation first.
+fn twins_of_pairs() -> BTreeSet<(usize, usize)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pairs/table.rs");
+    let text = fs::read_to_string(path).expect("the table of the pairs");
+    let rows = text.split("row(").skip(1).filter_map(|row| row.trim_start().strip_prefix("Op::"));
+    let twins = rows.flat_map(|row| {
+        let one = place_of(row);
+        row.split("(Op::").skip(1).map(move |other| (one, place_of(other)))
+    });
+    twins.map(|(one, other)| (one.min(other), one.max(other))).collect()
+}
+
+#[test]
+fn the_document_marks_the_pairs_that_have_a_twin() {
+    let text = fs::read_to_string(root().join("docs/verification.md")).expect("the document");
+    let rows = text.lines().skip_while(|line| !line.starts_with("| beside |")).skip(2);
+    let mut marked = BTreeSet::new();
+    for (one, row) in rows.take(OPS.len()).enumerate() {
+        let cells = row.trim_matches('|').split('|').skip(1).map(str::trim);
+        let with_twin = cells.enumerate().filter(|(_, cell)| cell.ends_with(" T"));
+        marked.extend(with_twin.map(|(other, _)| (one, other)));
+    }
+    assert_eq!(marked, twins_of_pairs());
+    assert!(marked.len() > 18, "the table was not read");
 }

@@ -3,7 +3,7 @@
 
 mod meter;
 
-use meter::with_memory_for;
+use meter::{live, with_memory_for};
 use potad_memdesc::sync::atomic::AtomicU64 as Counted;
 use potad_memdesc::*;
 
@@ -163,4 +163,24 @@ fn descriptors_die_without_memory() {
         pin().flush();
     }
     assert_eq!(retired_bytes(), 0);
+}
+
+/// Cells that are not used any more do not stay with the slab for ever.
+#[test]
+fn what_was_a_peak_goes_back_to_the_heap() {
+    struct Buffer([u64; 37]);
+    impl Descriptor for Buffer {
+        const NAME: &'static str = "buffer";
+    }
+    let ram = ram();
+    let before = live();
+    let make = |number| Fresh::of(&ram, OwnerId(0), Buffer([number; 37])).ok().unwrap();
+    let mut peak: Vec<_> = (0..20_000).map(make).collect();
+    let most = live() - before;
+    assert!(most > 20_000 * 300, "{most}");
+    assert!(peak.iter().enumerate().all(|(number, buffer)| buffer.0[36] == number as u64));
+    peak.clear();
+    peak.shrink_to_fit();
+    let left = live() - before;
+    assert!(left < most / 4, "{left} of {most} bytes stay");
 }

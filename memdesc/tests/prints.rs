@@ -78,6 +78,8 @@ fn words() {
     assert_eq!(print(&raw), "raw 2^4 owner2 #0x2a");
     assert_eq!(print(&raw.pack().poisoned()), "raw 2^4 owner2 #0x2a!");
     assert_eq!(raw.pack().kind(), WordKind::Immediate(raw));
+    let larger = raw.with_order(Order::new(9).unwrap());
+    assert_eq!(print(&larger), "raw 2^9 owner2 #0x2a");
     assert_eq!(Word::EMPTY.kind(), WordKind::Empty);
     // Neither a descriptor's address, nor an immediate of a subtype that there is.
     let mut numbers = std::collections::BTreeSet::new();

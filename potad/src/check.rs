@@ -108,7 +108,7 @@ impl Zone {
             }
         }
         let runs = state.runs.lock();
-        for (&first, &last) in runs.iter() {
+        for (first, last) in runs.from(0) {
             if let Ok(run) = Granules::new(Granule(first), last)
                 && run.cover().any(|block| state.is_any_free(&closed, block))
             {

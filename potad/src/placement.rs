@@ -159,7 +159,6 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// |---|---|
 /// | its own, not all free | at once |
 /// | another class's with at least [`adopt`](Self::adopt) whole words, by default any | the emptiest first |
-/// | nobody's, not all free: a block above order 5 has broken it | if there is none of the above |
 /// | all free | if there is none of the above |
 /// | the rest, and where [`Class::LARGE`] is at home | rather than fail |
 ///
@@ -173,8 +172,7 @@ pub trait Placement: fmt::Debug + Send + Sync {
 /// let rate = |home, whole| Together::default().rate(mine, &Region::new(home, whole));
 /// assert_eq!(rate(Some(mine), 0), Rating::BEST);
 /// assert!(rate(Some(other), 5) > rate(None, 8));
-/// assert!(rate(Some(other), 0) > rate(None, 3));
-/// assert!(rate(None, 3) > rate(None, 8));
+/// assert!(rate(Some(other), 0) > rate(None, 8));
 /// assert!(rate(None, 8) > rate(Some(Class::LARGE), 5));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,14 +189,14 @@ impl Placement for Together {
     fn rate(&self, class: Class, region: &Region) -> Rating {
         // Lossless: at most eight.
         let whole = region.whole_words as u8;
-        match region.home {
-            _ if region.is_fresh() => Rating(FRESH),
-            None => Rating(FRESH + 1),
-            Some(home) if home == class => Rating::BEST,
-            Some(home) if home != Class::LARGE && region.whole_words >= self.adopt => {
-                Rating(FRESH + 2 + whole)
-            }
-            Some(_) => Rating(whole),
+        if region.is_fresh() {
+            return Rating(FRESH);
         }
+        if region.home == Some(class) {
+            return Rating::BEST;
+        }
+        let is_small = region.home.is_some_and(|home| home != Class::LARGE);
+        let adopts = is_small && region.whole_words >= self.adopt;
+        Rating(if adopts { FRESH + 1 + whole } else { whole })
     }
 }

@@ -376,20 +376,8 @@ impl State {
         let mut rest = Some(removing.range);
         while let Some(range) = rest {
             let (part, last) = self.holders_in(removing, range);
-            for holder in part {
-                match holders.last_mut() {
-                    // Bare neighbours on either side of the cut.
-                    Some(before)
-                        if before.block.is_none()
-                            && holder.block.is_none()
-                            && before.granules.last().0 + 1 == holder.granules.first().0 =>
-                    {
-                        let both = Granules::new(before.granules.first(), holder.granules.last());
-                        before.granules = both.unwrap_or(before.granules);
-                    }
-                    _ => holders.push(holder),
-                }
-            }
+            // A part ends with what is claimed or named: no bare holder is cut.
+            holders.extend(part);
             rest = Granules::new(Granule(last.0 + 1), range.last()).ok();
         }
         holders

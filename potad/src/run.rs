@@ -95,7 +95,7 @@ impl Zone {
     pub fn run_at(&self, address: u64) -> Option<Granules> {
         let at = self.state().units.index(address)?;
         let runs = self.state().runs.lock();
-        let (&first, &last) = runs.range(..=at.0).next_back()?;
+        let (first, last) = runs.before(at.0 + 1)?;
         let range = Granules::new(Granule(first), last).ok()?;
         range.contains(at).then_some(range)
     }
@@ -108,7 +108,7 @@ impl Zone {
         let state = self.state();
         let range = run.granules;
         let freed = state.with_slot(|slot| {
-            state.runs.lock().remove(&range.first().0);
+            state.runs.lock().remove(range.first().0);
             range.cover().try_for_each(|block| {
                 state.tree.clear_immediate(block).map_err(Error::Lookup)?;
                 state.give(slot, block)
@@ -200,8 +200,9 @@ impl State {
         range.cover().for_each(|block| self.give_closed_block(block));
     }
 
-    /// Gives every piece of a run a word, and notes the run.
+    /// Notes a run, and gives every piece of it a word.
     fn publish_run(&self, range: Granules) -> Result<Run, Error> {
+        self.runs.lock().insert(range.first().0, range.last())?;
         for block in range.cover() {
             let word = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, block.order());
             let Err(why) = self.tree.publish_immediate(block, word) else { continue };
@@ -209,9 +210,9 @@ impl State {
                 let cleared = self.tree.clear_immediate(earlier);
                 debug_assert!(cleared.is_ok(), "published just above");
             }
+            self.runs.lock().remove(range.first().0);
             return Err(Error::Lookup(why));
         }
-        self.runs.lock().insert(range.first().0, range.last());
         Ok(Run { granules: range, zone: self.id })
     }
 }

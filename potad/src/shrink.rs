@@ -244,8 +244,9 @@ impl State {
             {
                 self.tree.cut_immediate(piece, lower).map_err(Error::Lookup)?;
             }
-            self.runs.lock().insert(run.first().0, last);
-            // From here on nothing fails: handles on runs cannot be forged.
+            // It is there, so no memory is asked for; and from here on nothing fails:
+            // handles on runs cannot be forged.
+            self.runs.lock().insert(run.first().0, last)?;
             for piece in run.cover().filter(|piece| piece.base() > last) {
                 let cleared = self.tree.clear_immediate(piece);
                 debug_assert!(cleared.is_ok(), "{piece:?} is a piece of a live run");

@@ -22,8 +22,8 @@ use crate::home::Home;
 use crate::outcomes::FailureCounts;
 use crate::placement::Class;
 use crate::resource::{Resource, Span, Spans, Units};
+use crate::sorted::Sorted;
 use crate::stock::Stock;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use lookup::Tree;
 use memdesc::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -65,7 +65,7 @@ pub(crate) struct State {
     /// The largest order that a span can hold; follows hot-adds and hot-removes.
     largest: AtomicU64,
     /// First granule -> last granule of the live runs.
-    pub(crate) runs: Mutex<BTreeMap<u64, Granule>>,
+    pub(crate) runs: Mutex<Sorted<Granule>>,
     pub(crate) kinds: Kinds,
     pub(crate) owners: Arc<Owners>,
     /// Who hears of failures in bare blocks, and of owners that have left.
@@ -142,7 +142,7 @@ impl State {
             spans: Mutex::new(Spans::default()),
             closing: Closing::default(),
             largest: AtomicU64::new(0),
-            runs: Mutex::new(BTreeMap::new()),
+            runs: Mutex::new(Sorted::default()),
             kinds,
             owners,
             own_owner: Mutex::new(None),

@@ -168,6 +168,6 @@ impl Zone {
     /// The runs that are live, in address order.
     pub fn runs(&self) -> Vec<Granules> {
         let runs = self.state().runs.lock();
-        runs.iter().filter_map(|(&first, &last)| Granules::new(Granule(first), last).ok()).collect()
+        runs.from(0).filter_map(|(first, last)| Granules::new(Granule(first), last).ok()).collect()
     }
 }

@@ -6,7 +6,7 @@ mod meter;
 
 use meter::{made, with_memory_for};
 use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
-use potad::{Potad, Resource, Zone};
+use potad::{Error, Potad, Resource, Zone};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -189,6 +189,9 @@ fn a_range_leaves_with_blocks_that_were_kept_whole() {
         }
     });
     assert!(ram.stats().kept_whole > 0);
+    // What is kept whole elsewhere keeps nobody; what lies across an end does.
+    let last = (1 << 36) - (1 << 21);
+    assert_eq!(ram.hot_remove(last..1 << 36).unwrap().remaining_granules(), 0);
     let removal = ram.hot_remove(0..1 << 33).unwrap();
     assert_eq!(removal.remaining_granules(), 0);
     removal.finish().unwrap();
@@ -222,4 +225,35 @@ fn an_owner_may_free_in_its_callback_without_memory() {
     assert_eq!((report.notified, report.outcome), (1, Outcome::Recovered));
     assert_eq!(ram.stats().quarantined, 1);
     assert_eq!(accounted(&ram), 1 << 20);
+}
+
+/// A range is taken piece by piece: what was taken before memory ran out goes
+/// back.
+#[test]
+fn a_range_that_cannot_be_taken_to_its_end_is_not_taken_at_all() {
+    let mut refused = 0;
+    for allocations in 0..100 {
+        let (_potad, ram, _) = ram(1 << 30);
+        let span = 4096 * 77..4096 * ((1 << 29) + 12_345);
+        let before = ram.free_blocks();
+        match with_memory_for(allocations, || ram.alloc_at(span)) {
+            Ok(run) => {
+                assert_eq!(run.granules().count(), (1 << 29) + 12_345 - 77);
+                assert_eq!(accounted(&ram), (1 << 30) - run.granules().count());
+                ram.free_run(run).unwrap();
+            }
+            Err(why) => {
+                refused += 1;
+                let is_memory = matches!(
+                    why,
+                    Error::OutOfMemory
+                        | Error::Lookup(potad::lookup::LookupError::OutOfMemory { .. })
+                );
+                assert!(is_memory, "{why}");
+            }
+        }
+        assert_eq!((accounted(&ram), ram.free_blocks()), (1 << 30, before), "with {allocations}");
+        assert!(ram.runs().is_empty());
+    }
+    assert!((5..95).contains(&refused), "{refused}");
 }

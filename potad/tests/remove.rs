@@ -452,3 +452,60 @@ fn a_broken_span_closes_window_by_window_while_others_work() {
     ram.hot_add(span).unwrap();
     assert_eq!((ram.validate(), ram.free_blocks().len()), (Ok(2 * ALL), 1));
 }
+
+/// The listing goes by parts of 1024: holders are the same as in one.
+#[test]
+fn many_holders_are_named_once_each() {
+    let (_potad, ram) = ram(1 << 14);
+    // Bare, raw, free and free again, over and over.
+    let taken: Vec<_> = (0..1 << 12)
+        .map(|at| {
+            let first = at * 4;
+            let run = ram.alloc_at((first + 1) * PAGE..(first + 2) * PAGE).unwrap();
+            let bare = ram.alloc_bare_by(
+                Order::ZERO,
+                &potad::Aim::lowest().within(first * PAGE..(first + 1) * PAGE),
+            );
+            (bare.unwrap(), run)
+        })
+        .collect();
+    let removal = ram.hot_remove(0..(1 << 13) * PAGE).unwrap();
+    assert_eq!(removal.remaining_granules(), 1 << 12);
+    let said: Vec<_> = removal
+        .holders()
+        .into_iter()
+        .map(|holder| (holder.granules, holder.block.is_some(), holder.kind))
+        .collect();
+    let expected: Vec<_> = (0..1 << 11)
+        .flat_map(|at| {
+            let one = |at| granules(at, at);
+            [(one(4 * at), false, "bare"), (one(4 * at + 1), true, "raw")]
+        })
+        .collect();
+    assert_eq!(said, expected);
+    removal.cancel();
+    for (bare, run) in taken {
+        ram.free_bare(bare).unwrap();
+        ram.free_run(run).unwrap();
+    }
+    assert_eq!(ram.validate(), Ok(1 << 14));
+}
+
+/// What tables take is counted without those of spans that have left.
+#[test]
+fn tables_of_what_has_left_are_not_counted() {
+    let (_potad, ram) = ram(1 << 14);
+    let before = ram.stats().forest_bytes;
+    let far = 1 << 30;
+    ram.hot_add(far * PAGE..(far + (1 << 20)) * PAGE).unwrap();
+    let mut pages = Vec::new();
+    while let Ok(page) = ram.alloc_bare(Order::ZERO) {
+        pages.push(page);
+    }
+    let most = ram.stats().forest_bytes;
+    assert!(most >= before + (1 << 20) / 8, "a bit for each granule: {before} and {most}");
+    pages.into_iter().for_each(|page| ram.free_bare(page).unwrap());
+    ram.hot_remove(far * PAGE..(far + (1 << 20)) * PAGE).unwrap().finish().unwrap();
+    let after = ram.stats().forest_bytes;
+    assert!(after < before + (most - before) / 2, "{before}, {most}, {after}");
+}

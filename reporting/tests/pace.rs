@@ -197,3 +197,31 @@ fn the_reserve_ends_a_pass_under_pressure() {
     assert!(reporter.stats().pressures > 0);
     assert_eq!(source.reported_bytes(), 64 * GRANULE);
 }
+
+/// A pass for volume that came to nothing is not repeated at once.
+#[test]
+fn a_volume_that_stays_waits_for_its_time() {
+    let (source, _used) = comb(6);
+    let rules = [Rule { min_bytes: 2 * GRANULE, every: 1 }];
+    let policy = Policy::eager().rules(&rules).interval(1000 * SECOND).volume(GRANULE);
+    let mut reporter = Reporter::new(&source, Recording::new(), policy).unwrap();
+    run(&mut reporter, 0);
+    run(&mut reporter, SECOND);
+    let passes = reporter.stats().passes;
+    for now in 1..100 {
+        reporter.step(SECOND + now);
+    }
+    assert_eq!(reporter.stats().passes, passes, "nothing has changed");
+}
+
+/// A pull takes pieces as large as what is asked allows, not one by one.
+#[test]
+fn a_pull_takes_large_pieces() {
+    let source = MockSource::new(GRANULE, 8);
+    let mut reporter =
+        Reporter::new(&source, Recording::new(), Policy::eager().interval(u64::MAX)).unwrap();
+    let pulled = reporter.reclaim(0, 64 * GRANULE);
+    assert_eq!((pulled.reported, pulled.end), (64 * GRANULE, PulledEnd::Enough));
+    let calls = reporter.driver().calls();
+    assert_eq!((calls.len(), calls[0].len()), (1, 1), "{calls:?}");
+}

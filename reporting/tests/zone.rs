@@ -3,7 +3,10 @@
 use potad::memdesc::Order;
 use potad::{BareBlock, Potad, Resource, Zone};
 use potad_reporting::backend::Recording;
-use potad_reporting::{ByteRange, Policy, Reporter, Rule, State, ZoneSource};
+use potad_reporting::{
+    Age, ByteRange, Cursor, IsolatedBlock, Outcome, Policy, Progress, ReportSource, Reporter, Rule,
+    State, Want, ZoneSource,
+};
 
 const GRANULE: u64 = 4096;
 const SECOND: u64 = 1_000_000_000;
@@ -220,4 +223,36 @@ fn free_ranges_are_joined_and_know_what_the_host_has() {
     ram.free_run(first).unwrap();
     ram.flush_hands();
     assert_eq!(free(10), [((0, GRANULES), false)], "not all of the one block is known");
+}
+
+/// The reserve of a zone is exact where nothing is in hands.
+#[test]
+fn a_zone_leaves_what_it_is_told_to_leave() {
+    let (ram, reporter) = reporter(policy());
+    let source = reporter.source();
+    let want = |leave| Want {
+        min_order: Order::new(4).unwrap(),
+        max_order: Order::new(6).unwrap(),
+        age: Age::Any,
+        patient: false,
+        max_bytes: u64::MAX,
+        spare_bytes: 0,
+        leave_bytes: leave * GRANULE,
+    };
+    let taken = |leave| {
+        let mut out = Vec::new();
+        let progress =
+            source.isolate(&mut Cursor::default(), &want(leave), 32, &mut |block| out.push(block));
+        let orders: Vec<_> = out.iter().map(|block| block.order().get()).collect();
+        out.into_iter().for_each(|block| source.put_back(block, Outcome::NotTried));
+        (progress, orders)
+    };
+    for leave in [GRANULES, GRANULES + 1, GRANULES - 1, GRANULES - 15] {
+        assert_eq!(taken(leave), (Progress::Pressure, vec![]), "of {GRANULES} leave {leave}");
+    }
+    assert_eq!(taken(GRANULES - 16).1, [4]);
+    assert_eq!(taken(GRANULES - 40).1, [5]);
+    assert_eq!(taken(GRANULES - 64).1, [6]);
+    assert_eq!(taken(0).1, [6; 16]);
+    assert_eq!(ram.validate(), Ok(GRANULES));
 }

@@ -14,6 +14,12 @@ static METER: Meter = Meter;
 thread_local! {
     static MADE: Cell<u64> = const { Cell::new(0) };
     static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Bytes that this thread has allocated, less those that it has freed.
+pub(crate) fn live() -> i64 {
+    LIVE.get()
 }
 
 /// What this thread has asked for so far.
@@ -46,6 +52,7 @@ unsafe impl GlobalAlloc for Meter {
         if !Self::admit() {
             return std::ptr::null_mut();
         }
+        LIVE.set(LIVE.get() + layout.size() as i64);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
@@ -54,6 +61,7 @@ unsafe impl GlobalAlloc for Meter {
         if !Self::admit() {
             return std::ptr::null_mut();
         }
+        LIVE.set(LIVE.get() + layout.size() as i64);
         // SAFETY: the caller's promise.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -62,11 +70,13 @@ unsafe impl GlobalAlloc for Meter {
         if !Self::admit() {
             return std::ptr::null_mut();
         }
+        LIVE.set(LIVE.get() + size as i64 - layout.size() as i64);
         // SAFETY: the caller's promise.
         unsafe { System.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get() - layout.size() as i64);
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(at, layout) }
     }

@@ -315,3 +315,19 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn what_is_free_is_told_from_a_part_of_it() {
+    // All that a forest of two levels reaches.
+    let forest = forest_with(Granules::new(Granule(0), Granule(2047)).unwrap(), 1);
+    assert_eq!((forest.free_granules(64), forest.last_granule()), (2048, Granule(2047)));
+    let all: Vec<Block> = core::iter::from_fn(|| take(&forest, 0)).collect();
+    assert_eq!((all.len(), forest.free_granules(8)), (2048, 0));
+    // Three of four, so that nothing merges: of 32 words 8 are looked at.
+    for block in all.into_iter().filter(|block| block.base().0 % 4 != 1) {
+        assert_eq!(give(&forest, block), Ok(()));
+    }
+    let (exact, about) = (3 << 9, forest.free_granules(8));
+    assert!(about.abs_diff(exact) < exact / 10, "{about} of {exact}");
+    assert_eq!(forest.free_granules(64), exact);
+}
