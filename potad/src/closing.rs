@@ -41,7 +41,7 @@
 use crate::error::OutOfMemory;
 use crate::forest::{AlreadyFree, Forest, Stretch, Taken};
 use crate::hand::Closed;
-use crate::reserve::Reserve;
+use crate::reserve::{Need, Reserve};
 use crate::stock::Stock;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::sync::{Arc, Mutex};
@@ -211,6 +211,15 @@ impl Closing {
         })
     }
 
+    /// Makes present what giving the rest of a block around granule `at` needs, if
+    /// it lies in a range on its way out: a free claimed block has no words below
+    /// its own, until it is broken.
+    pub(crate) fn ensure(&self, at: Granule) -> Result<(), OutOfMemory> {
+        let removals = self.removals();
+        let mut around = removals.iter().filter(|removing| removing.range.contains(at));
+        around.try_for_each(|removing| removing.claimed.ensure_from(0, at))
+    }
+
     /// The removals under way.
     pub(crate) fn removals(&self) -> SmallVec<[Arc<Removing>; 1]> {
         self.removals.lock().clone()
@@ -339,6 +348,12 @@ impl Removing {
         // or after a rendezvous.
         self.granules.fetch_add(granules, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What carving a granule out of what is claimed can take; see
+    /// [`Forest::need_below`].
+    pub(crate) fn need_below(&self, level: u32) -> Need {
+        self.claimed.need_below(level, self.range.last())
     }
 
     /// Granules claimed so far.

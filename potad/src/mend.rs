@@ -51,8 +51,10 @@ impl State {
         }
         self.put_by()?;
         while let Some(at) = self.stock.poison.first_whole() {
-            // The words of its parts first, of the system's memory.
+            // The words of its parts first, of the system's memory. It may have been
+            // carved out of what a removal claims, whose words are its own.
             self.stock.forest.ensure_from(0, at)?;
+            self.closing.ensure(at)?;
             self.with_shared_slot(|slot| self.break_whole(slot, at));
             self.put_by()?;
         }
@@ -93,7 +95,12 @@ impl State {
         }
         let last = self.spans.lock().iter().last();
         let Some(last) = last else { return Ok(()) };
-        let need = self.stock.forest.need_below(self.largest_order().level(), last.last());
+        let (level, last) = (self.largest_order().level(), last.last());
+        let mut need = self.stock.forest.need_below(level, last);
+        // One carve at a time: what is put by for one forest will do for another.
+        for removing in &self.closing.removals() {
+            need = need.or(&removing.need_below(level));
+        }
         self.stock.reserve.lock().fill(&need)
     }
 

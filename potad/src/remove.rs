@@ -258,7 +258,7 @@ impl State {
         let removing = self.closing.begin(&self.stock, &closed, range);
         loop {
             match self.closing.advance(&self.stock, &closed, &removing) {
-                Ok(true) => return Ok(removing),
+                Ok(true) => break,
                 Ok(false) => {}
                 Err(why) => {
                     drop(closed);
@@ -271,6 +271,11 @@ impl State {
             thread::yield_now();
             closed = self.gate.close();
         }
+        drop(closed);
+        // For what fails in what is claimed now.
+        self.due();
+        self.mend();
+        Ok(removing)
     }
 
     /// Refuses a range that no span covers; names the first unit outside.

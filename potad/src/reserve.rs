@@ -10,7 +10,9 @@
 //!
 //! At most one chunk or table of 4 KiB for each array and each step of the path
 //! to a word of it: 31 of them for an untouched TiB of 4 KiB granules, and fewer
-//! once blocks of each size were broken. Pages that nobody wrote yet.
+//! once blocks of each size were broken. While a removal is under way as much as
+//! an untouched resource of the range's size: what it claims has tables of its
+//! own. Pages that nobody wrote yet.
 
 use crate::error::OutOfMemory;
 use crate::words::{Chunk, Node, Paged, Supply, T1, T2, T3, T4, T5, T6};
@@ -38,6 +40,18 @@ pub(crate) struct Need {
     pub(crate) paged: usize,
     /// Tables of chunks, of tables of chunks, ..
     pub(crate) tables: [usize; 6],
+}
+
+impl Need {
+    /// Enough for either.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        let most = |at: usize| self.tables[at].max(other.tables[at]);
+        Self {
+            chunks: self.chunks.max(other.chunks),
+            paged: self.paged.max(other.paged),
+            tables: core::array::from_fn(most),
+        }
+    }
 }
 
 impl Supply for Reserve {

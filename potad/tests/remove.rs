@@ -227,6 +227,32 @@ fn failed_granules_leave_with_the_span_and_come_back_quarantined() {
     assert_eq!(ram.validate(), Ok(509));
 }
 
+/// The claimed range has tables for blocks as large as it was given, and none
+/// below; those put by are for the zone, which has all of its own.
+#[test]
+fn a_granule_that_fails_in_a_large_block_that_is_claimed_costs_no_other() {
+    for ends in [false, true] {
+        let (potad, ram) = ram(1 << 14);
+        // The zone's words are there, and so nothing is put by any more.
+        ram.free_bare(ram.alloc_bare(Order::ZERO).unwrap()).unwrap();
+        potad.report_failure(0, 0, FailureKind::Injected).unwrap();
+        let removal = ram.hot_remove((1 << 13) * PAGE..(1 << 14) * PAGE).unwrap();
+        let report = potad.report_failure(0x2fe1 * PAGE, 0, FailureKind::Found).unwrap();
+        assert_eq!((report.first, report.quarantined), (1, 1));
+        assert_eq!(ram.stats().quarantined, 2, "those that failed, and none beside");
+        assert_eq!((removal.remaining_granules(), removal.holders()), (0, vec![]));
+        match ends {
+            false => removal.cancel(),
+            true => {
+                removal.finish().unwrap();
+                ram.hot_add((1 << 13) * PAGE..(1 << 14) * PAGE).unwrap();
+            }
+        }
+        assert_eq!(ram.validate(), Ok((1 << 14) - 2));
+        assert_eq!(ram.stats().free, (1 << 14) - 2);
+    }
+}
+
 #[test]
 fn cycles_conserve_every_granule_and_add_no_metadata() {
     let (_potad, ram) = ram(1 << 12);
