@@ -124,7 +124,7 @@ fn a4_clear_against_set() {
 
 #[test]
 fn a4_summary_clear_meets_set() {
-    model("A4 clear || set", 62, a4_clear_against_set);
+    model("A4 clear || set", 49, a4_clear_against_set);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Hand {
     #[inline(never)]
     fn alloc_bare_slow(&mut self, order: Order) -> Result<BareBlock, Error> {
         let state = self.zone.state();
-        state.take_with(&self.slot, order, |block| Ok(state.bare(block)))
+        state.take_missed_with(&self.slot, order, |block| Ok(state.bare(block)))
     }
 
     /// As [`Zone::free_bare`].
@@ -100,7 +100,7 @@ impl Hand {
     #[inline(never)]
     fn alloc_raw_slow(&mut self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
         let (state, slot) = (self.zone.state(), &*self.slot);
-        state.take_with(slot, order, |block| state.publish_raw(slot, block, owner))
+        state.take_missed_with(slot, order, |block| state.publish_raw(slot, block, owner))
     }
 
     /// As [`Zone::free_raw`].

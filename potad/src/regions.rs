@@ -216,7 +216,7 @@ impl Search<'_> {
             return Some(Site::Broken { word: fullest });
         }
         if whole == 0 {
-            self.forest.note_empty_words(first, line, empty);
+            self.forest.note_empty_words(0, first, empty);
             return None;
         }
         let avoided = byte((self.avoided)(1, region >> WORDS), region);

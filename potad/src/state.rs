@@ -307,18 +307,39 @@ impl State {
     ) -> Result<R, Error> {
         {
             let _inside = self.gate.enter(slot);
-            let block = match slot.take_at_hand(&self.stock, order) {
-                Some(code) => Some(code.block()),
-                None => self.take_slow(slot, order)?,
-            };
-            if let Some(block) = block {
+            if let Some(block) = self.take_own(slot, order)? {
                 return then(block).inspect_err(|_| self.give_own(slot, block));
             }
         }
         self.take_closed(order, then)
     }
 
-    /// Takes a block that is not at hand, inside the slot's bracket.
+    /// As [`take_with`](Self::take_with), of what the caller has not found at
+    /// hand.
+    pub(crate) fn take_missed_with<R>(
+        &self,
+        slot: &Slot,
+        order: Order,
+        then: impl FnOnce(Block) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        {
+            let _inside = self.gate.enter(slot);
+            if let Some(block) = self.take_slow(slot, order)? {
+                return then(block).inspect_err(|_| self.give_own(slot, block));
+            }
+        }
+        self.take_closed(order, then)
+    }
+
+    /// Takes a block that is at hand, or not, inside the slot's bracket.
+    fn take_own(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
+        match slot.take_at_hand(&self.stock, order) {
+            Some(code) => Ok(Some(code.block())),
+            None => self.take_slow(slot, order),
+        }
+    }
+
+    /// Takes a block that was not found at hand, inside the slot's bracket.
     #[inline(never)]
     pub(crate) fn take_slow(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
         self.check_order(order)?;
@@ -392,7 +413,7 @@ impl State {
         then: impl FnOnce(&Slot, Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.with_slot(|slot| {
-            let block = self.take_slow(slot, order)?.ok_or(Error::Exhausted { order })?;
+            let block = self.take_own(slot, order)?.ok_or(Error::Exhausted { order })?;
             then(slot, block).inspect_err(|_| self.give_own(slot, block))
         })
     }

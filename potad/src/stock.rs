@@ -75,6 +75,18 @@ impl Stock {
         self.forest.take(order, near, self)
     }
 
+    /// Takes a block out of a word of its own level, near by;
+    /// [`on_take`](Self::on_take) must follow.
+    pub(crate) fn take_beside(&self, order: Order, near: Granule, budget: u32) -> Option<Block> {
+        self.forest.take_beside(order, near, budget, self)
+    }
+
+    /// Takes a block out of a larger one, else from anywhere;
+    /// [`on_take`](Self::on_take) must follow.
+    pub(crate) fn take_beyond(&self, order: Order, near: Granule) -> Result<Taken, OutOfMemory> {
+        self.forest.take_beyond(order, near, self)
+    }
+
     /// Bits were taken from the shared forest, and nobody uses the block yet:
     /// what the reporter knew of it no longer holds.
     #[inline]

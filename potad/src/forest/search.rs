@@ -13,7 +13,7 @@
 
 use super::Forest;
 use memdesc::ORDERS_PER_LEVEL;
-use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::sync::atomic::Ordering;
 use memdesc::sync::barrier;
 
 impl Forest {
@@ -67,12 +67,28 @@ impl Forest {
         }
     }
 
-    /// Of the words of level 0 from `first` on, which lie side by side below one
-    /// word of level 1, those that `mask` says were seen zero: clears their bits
-    /// in one go, and sets again what was not zero after all.
-    pub(crate) fn note_empty_words(&self, first: u64, words: &[AtomicU64], mask: u64) {
+    /// The words of `level` that may be non-zero, 64 at a time, from the group of
+    /// word `from` on.
+    pub(super) fn groups(&self, level: u32, from: u64) -> Groups<'_> {
+        Groups {
+            forest: self,
+            level,
+            has_begun: false,
+            from: from >> ORDERS_PER_LEVEL,
+            base: 0,
+            ahead: 0,
+        }
+    }
+
+    /// Of the words of a level from `first` on, which lie below one word of the
+    /// level above, those that `mask` says were seen zero: clears their bits in
+    /// one go, and sets again what was not zero after all.
+    pub(crate) fn note_empty_words(&self, level: u32, first: u64, mask: u64) {
+        if level == self.top {
+            return;
+        }
         let bits = mask << (first & 63);
-        let Some(has) = self.has(0, 1).get(first >> ORDERS_PER_LEVEL) else { return };
+        let Some(has) = self.has(level, level + 1).get(first >> ORDERS_PER_LEVEL) else { return };
         if has.load(Ordering::Relaxed) & bits == 0 {
             return;
         }
@@ -82,10 +98,13 @@ impl Forest {
             return;
         }
         barrier::after_rmw();
-        for (word, place) in words.iter().zip(0..) {
-            // Acquire: as of any word that bits are found in.
-            if mask >> place & 1 != 0 && word.load(Ordering::Acquire) != 0 {
-                self.set_summary(0, first + place);
+        let mut left = mask;
+        while left != 0 {
+            let word = first + u64::from(left.trailing_zeros());
+            left &= left - 1;
+            // (Acquire, as of any word that bits are found in.)
+            if self.load(level, word) != 0 {
+                self.set_summary(level, word);
             }
         }
     }
@@ -206,6 +225,82 @@ impl Forest {
         };
         if below != 0 {
             self.set_summary_from(level, m, index);
+        }
+    }
+}
+
+/// See [`Forest::groups`]: the first word of each group, and which of its words
+/// the summaries call non-zero.
+pub(super) struct Groups<'a> {
+    forest: &'a Forest,
+    level: u32,
+    has_begun: bool,
+    /// The next group to be looked for.
+    from: u64,
+    /// Groups that were called non-zero when they were looked for, and where the
+    /// 64 that they are of begin.
+    base: u64,
+    ahead: u64,
+}
+
+impl Iterator for Groups<'_> {
+    type Item = (u64, u64);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let Self { forest, level, .. } = *self;
+        if level == forest.top {
+            // One word spans everything.
+            let is_first = core::mem::replace(&mut self.from, 1) == 0;
+            return is_first.then_some((0, 1));
+        }
+        let near = forest.has(level, level + 1);
+        if !self.has_begun {
+            // Most searches end where they begin.
+            self.has_begun = true;
+            let group = self.from;
+            let summary = near.load(group);
+            self.from = group + 1;
+            if summary != 0 {
+                return Some((group << ORDERS_PER_LEVEL, summary));
+            }
+        }
+        loop {
+            if self.ahead == 0 {
+                self.base = self.from & !63;
+                self.ahead = self.beside();
+            }
+            if self.ahead == 0 {
+                let word = forest.next_nonzero(level, self.from << ORDERS_PER_LEVEL)?;
+                self.from = word >> ORDERS_PER_LEVEL;
+                self.base = self.from & !63;
+                self.ahead = self.beside() | 1 << (self.from & 63);
+            }
+            let group = self.base | u64::from(self.ahead.trailing_zeros());
+            self.ahead &= self.ahead - 1;
+            self.from = group + 1;
+            let summary = near.load(group);
+            if summary != 0 {
+                return Some((group << ORDERS_PER_LEVEL, summary));
+            }
+            if level + 2 <= forest.top {
+                forest.clear_summary(level, level + 2, group);
+            }
+        }
+    }
+}
+
+impl Groups<'_> {
+    /// Groups from `from` on that the same word two levels above calls non-zero.
+    #[inline]
+    fn beside(&self) -> u64 {
+        let Self { forest, level, from, .. } = *self;
+        match level + 2 <= forest.top {
+            true => {
+                let beside = forest.has(level, level + 2).load(from >> ORDERS_PER_LEVEL);
+                beside & (u64::MAX << (from & 63))
+            }
+            false => 0,
         }
     }
 }

@@ -3,7 +3,6 @@
 use super::runs::{block_of, lowest_runs, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
-use core::ops::ControlFlow;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, Order, Place};
 
@@ -19,9 +18,6 @@ pub(crate) enum Taken {
 /// Words of its own level that a request looks into before it breaks a larger
 /// block: bounds the search when every word has bits but none a fitting run.
 const BUDGET: u32 = 64;
-
-/// Empty words side by side that a search passes before it asks the summaries.
-const FEW_EMPTY: u64 = 8;
 
 /// A search of one level.
 struct Search {
@@ -64,12 +60,37 @@ impl Forest {
         near: Granule,
         avoid: &impl Avoid,
     ) -> Result<Taken, OutOfMemory> {
+        match self.take_beside(order, near, BUDGET, avoid) {
+            Some(block) => Ok(Taken::Block(block)),
+            None => self.take_beyond(order, near, avoid),
+        }
+    }
+
+    /// The first step of [`take`](Self::take): from a word of its own level.
+    pub(crate) fn take_beside(
+        &self,
+        order: Order,
+        near: Granule,
+        budget: u32,
+        avoid: &impl Avoid,
+    ) -> Option<Block> {
+        let level = order.level();
+        if level > self.top {
+            return None;
+        }
+        self.take_in_level(level, order.run(), near, budget, avoid)
+    }
+
+    /// The others: out of a larger block, else from anywhere.
+    pub(crate) fn take_beyond(
+        &self,
+        order: Order,
+        near: Granule,
+        avoid: &impl Avoid,
+    ) -> Result<Taken, OutOfMemory> {
         let level = order.level();
         if level > self.top {
             return Ok(Taken::Nothing);
-        }
-        if let Some(block) = self.take_in_level(level, order.run(), near, BUDGET, avoid) {
-            return Ok(Taken::Block(block));
         }
         if let Taken::Block(block) = self.take_above(order, level, near, avoid)? {
             return Ok(Taken::Block(block));
@@ -108,67 +129,72 @@ impl Forest {
     ) -> Option<Block> {
         let start = word_of(level, near);
         let mut search = Search { level, run, left: budget, second_best: None };
-        let (mut from, mut end) = (start, u64::MAX);
-        while search.left > 0 {
-            let Some(word) = self.next_nonzero(level, from).filter(|&word| word < end) else {
-                if end != u64::MAX || start == 0 {
+        // From there to the end, and then what lies before it.
+        for (first, end) in [(start, u64::MAX), (0, start)] {
+            for (base, summary) in self.groups(level, first) {
+                if base >= end || search.left == 0 {
                     break;
                 }
-                (from, end) = (0, start);
-                continue;
-            };
-            match self.take_along(&mut search, word, end, avoid) {
-                ControlFlow::Break(block) => return Some(block),
-                ControlFlow::Continue(u64::MAX) => break,
-                ControlFlow::Continue(last) => from = last + 1,
+                let ahead = match first.checked_sub(base) {
+                    Some(before) => summary & (u64::MAX << before),
+                    None => summary,
+                };
+                let ahead = match end - base {
+                    until @ 0..64 => ahead & ((1 << until) - 1),
+                    _ => ahead,
+                };
+                if let Some(block) = self.take_in_group(&mut search, base, ahead, avoid) {
+                    return Some(block);
+                }
             }
         }
         let second_best = search.second_best;
         // Rather a place to avoid than a larger block broken, or nothing.
-        let word = second_best?;
-        let mask = self.take_in_word(level, word, run, 0, snuggest_run)?;
-        Some(block_of(level, word, mask, run))
+        self.take_snug(level, second_best?, run, 0)
     }
 
-    /// The part of a search along words that lie side by side, from `first`
-    /// on, below `end`: a block, or the last word looked into.
-    fn take_along(
+    /// The part of a search in those of the 64 words from `base` on that `ahead`
+    /// says. If nothing is found, those that were seen zero leave the summary
+    /// together.
+    #[inline]
+    fn take_in_group(
         &self,
         search: &mut Search,
-        first: u64,
-        end: u64,
+        base: u64,
+        mut ahead: u64,
         avoid: &impl Avoid,
-    ) -> ControlFlow<Block, u64> {
+    ) -> Option<Block> {
         let Search { level, run, .. } = *search;
-        let words = self.words(level).ahead(first).unwrap_or_default();
-        let mut last = first;
-        for (word, atomic) in (first..end).zip(words) {
+        let mut empty = 0;
+        while ahead != 0 {
+            let place = ahead.trailing_zeros();
+            ahead &= ahead - 1;
+            let word = base | u64::from(place);
             // Relaxed: a guess for the compare-exchange.
-            let value = atomic.load(Ordering::Relaxed);
-            if value == 0 && word > last + FEW_EMPTY {
-                // The summaries are the quicker way over a desert.
-                break;
-            }
-            if value == 0 && word != first {
+            let value = self.word(level, word).map_or(0, |word| word.load(Ordering::Relaxed));
+            if value == 0 {
+                empty |= 1 << place;
                 continue;
             }
-            last = word;
             let avoided = avoid.places(level, word);
-            // (The first comes from the summaries: empty, it must be noted.)
-            if (word == first || run_starts(value & !avoided, run) != 0)
-                && let Some(mask) = self.take_in_word(level, word, run, avoided, snuggest_run)
+            if run_starts(value & !avoided, run) != 0
+                && let Some(block) = self.take_snug(level, word, run, avoided)
             {
-                return ControlFlow::Break(block_of(level, word, mask, run));
+                return Some(block);
             }
             if avoided != 0 && search.second_best.is_none() {
                 search.second_best = Some(word);
             }
             search.left -= 1;
             if search.left == 0 {
-                break;
+                return None;
             }
         }
-        ControlFlow::Continue(last)
+        if empty != 0 {
+            self.note_empty_words(level, base, empty);
+            search.left -= 1;
+        }
+        None
     }
 
     /// Takes `run` places of one word that are not `avoided`: those that `pick`
@@ -207,6 +233,13 @@ impl Forest {
                 Err(now) => value = now,
             }
         }
+    }
+
+    /// As [`take_in_word`](Self::take_in_word), where larger runs stay whole: the
+    /// block.
+    pub(crate) fn take_snug(&self, level: u32, word: u64, run: u32, avoided: u64) -> Option<Block> {
+        let mask = self.take_in_word(level, word, run, avoided, snuggest_run)?;
+        Some(block_of(level, word, mask, run))
     }
 
     /// Takes the lowest aligned run of `run` places of one word that are not

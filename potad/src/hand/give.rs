@@ -91,6 +91,7 @@ impl Slot {
     #[inline(never)]
     fn give_large(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
         let place = code.place();
+        self.orders.note_freed(code.order(), place.word);
         if self.is_warm(place.level, place.word) {
             return stock.forest.give_warm(place).then_some(()).ok_or(AlreadyFree);
         }

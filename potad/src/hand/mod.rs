@@ -6,6 +6,7 @@ mod code;
 mod gate;
 mod give;
 mod held;
+mod orders;
 mod place;
 mod slot;
 mod take;

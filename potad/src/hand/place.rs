@@ -5,8 +5,6 @@
 //! A refill claims a word of the region that the search names, and makes the
 //! region a home of the hand's class. What the search names is nobody's:
 //! somebody else may take it first, and then it is asked again, a few times.
-//! Orders 3 to 5 are taken next fit, from a place of their own, and mark the
-//! regions that they open.
 //!
 //! # Sharing
 //!
@@ -86,18 +84,6 @@ impl Slot {
         let word = at.0 >> ORDERS_PER_LEVEL;
         victim.set(word, u64::MAX);
         Ok(Some(word))
-    }
-
-    /// Takes a block of an order from 3 to 5: next fit, from where the last one
-    /// was. A region that this opens is not for small blocks.
-    pub(super) fn take_large(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        let near = Granule(self.near_large.load(Ordering::Relaxed));
-        let taken = stock.take(order, near)?;
-        if let Taken::Block(block) = taken {
-            self.near_large.store(block.base().0, Ordering::Relaxed);
-            stock.note_large(block.place().word);
-        }
-        Ok(taken)
     }
 }
 

@@ -40,6 +40,7 @@
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
 
 use super::held::Held;
+use super::orders::Orders;
 use crate::placement::Class;
 use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
@@ -83,6 +84,7 @@ pub(crate) struct Slot {
     /// The same for orders 3 to 5.
     pub(super) near_large: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
+    pub(super) orders: Orders,
     /// A warm word, level in the low bits, below which nothing was reported when
     /// the reporter's count of marks was `bare_since`.
     bare: AtomicU64,
@@ -111,6 +113,7 @@ impl Slot {
             near: AtomicU64::new(near),
             near_large: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
+            orders: Orders::new(),
             bare: AtomicU64::new(NONE),
             bare_since: AtomicU64::new(0),
             leaf,

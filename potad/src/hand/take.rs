@@ -10,7 +10,9 @@
 //! could have filled. Higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
-//! every level each time.
+//! every level each time. Where that has nothing, words that the same order was
+//! freed into come next, and then a search, next fit. Orders 3 to 5 have a place
+//! of their own to start from, and mark the regions that they open.
 //!
 //! # What always holds
 //!
@@ -133,7 +135,7 @@ impl Slot {
                 }
             }
         }
-        let taken = self.take_shared(stock, order)?;
+        let taken = self.take_beyond(stock, order)?;
         if taken == Taken::Nothing && order.level() == 0 {
             // Our own claims may hold what the forest has not.
             let own = self.claims.iter().find_map(|claim| claim.take_run(order));
@@ -142,25 +144,59 @@ impl Slot {
         Ok(taken)
     }
 
+    /// Takes a block out of a word into which one of its order was freed.
+    fn take_freed(&self, stock: &Stock, order: Order) -> Option<Block> {
+        let level = order.level();
+        while let Some(word) = self.orders.last_freed(order) {
+            let avoided = stock.avoided(level, word);
+            if let Some(block) = stock.forest.take_snug(level, word, order.run(), avoided) {
+                stock.on_take(block);
+                return Some(block);
+            }
+            self.orders.forget_last(order);
+        }
+        None
+    }
+
     /// Takes a block from the forest, the warm word first.
     pub(crate) fn take_shared(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        if let Some(code) = self.take_warm(stock, order) {
-            return Ok(Taken::Block(code.block()));
+        match self.take_warm(stock, order) {
+            Some(code) => Ok(Taken::Block(code.block())),
+            None => self.take_beyond(stock, order),
         }
-        let taken = match order.level() {
-            0 => self.take_large(stock, order)?,
-            _ => {
-                let near = Granule(self.near.load(Ordering::Relaxed));
-                stock.take(order, near)?
-            }
+    }
+
+    /// Takes a block from the forest, out of another than the warm word.
+    fn take_beyond(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
+        if let Some(block) = self.take_freed(stock, order) {
+            return Ok(Taken::Block(block));
+        }
+        let Taken::Block(block) = self.take_near(stock, order)? else {
+            return Ok(Taken::Nothing);
         };
-        let Taken::Block(block) = taken else { return Ok(Taken::Nothing) };
-        if order.level() != 0 {
-            self.near.store(block.base().0, Ordering::Relaxed);
-        }
         stock.on_take(block);
         self.keep_warm(stock, block);
         Ok(Taken::Block(block))
+    }
+
+    /// Takes a block from near where the last one was, out of a larger one, or
+    /// wherever there is one.
+    fn take_near(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
+        let at = if order.level() == 0 { &self.near_large } else { &self.near };
+        let near = Granule(at.load(Ordering::Relaxed));
+        let beside = stock.take_beside(order, near, self.orders.budget(order));
+        self.orders.note_search(order, beside.is_some());
+        let taken = match beside {
+            Some(block) => Taken::Block(block),
+            None => stock.take_beyond(order, near)?,
+        };
+        if let Taken::Block(block) = taken {
+            at.store(block.base().0, Ordering::Relaxed);
+            if order.level() == 0 {
+                stock.note_large(block.place().word);
+            }
+        }
+        Ok(taken)
     }
 
     /// Makes the block's word the warm one of its level; the one before may
