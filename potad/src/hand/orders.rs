@@ -1,5 +1,5 @@
-//! What a hand remembers of the orders above those of claims: where it freed, and
-//! how far it pays to search.
+//! What a hand remembers of the orders above those of claims: where it freed, where
+//! it found, and how far it pays to search.
 //!
 //! # How
 //!
@@ -21,9 +21,9 @@
 //! hot path.
 
 use super::slot::CLAIMED_ORDERS;
-use memdesc::Order;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
+use memdesc::{ORDERS_PER_LEVEL, Order};
 
 /// Orders that are remembered: those right above those of claims.
 const ORDERS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 12 };
@@ -41,7 +41,15 @@ const NONE: u64 = u64::MAX;
 
 /// What is remembered of all of them.
 #[derive(Debug)]
-pub(super) struct Orders([Known; ORDERS]);
+pub(super) struct Orders {
+    known: [Known; ORDERS],
+    /// Where orders 3 to 5 were found last. Each its own: a search that begins
+    /// where another order was served meets what it has been through before.
+    near: [AtomicU64; LARGE],
+}
+
+/// Orders of level 0 that claims do not serve.
+const LARGE: usize = (ORDERS_PER_LEVEL - CLAIMED_ORDERS - 1) as usize;
 
 /// What is remembered of one.
 #[derive(Debug)]
@@ -53,17 +61,31 @@ struct Known {
 }
 
 impl Orders {
-    pub(super) fn new() -> Self {
-        Self(core::array::from_fn(|_| Known {
+    /// Nothing; searches begin at `near`.
+    pub(super) fn new(near: u64) -> Self {
+        let known = || Known {
             freed: core::array::from_fn(|_| AtomicU64::new(NONE)),
             budget: AtomicU64::new(BUDGET.into()),
-        }))
+        };
+        Self {
+            known: core::array::from_fn(|_| known()),
+            near: core::array::from_fn(|_| AtomicU64::new(near)),
+        }
+    }
+
+    /// Where an order of level 0 was found last.
+    pub(super) fn near(&self, order: Order) -> Option<&AtomicU64> {
+        self.near.get(Self::above(order)?)
+    }
+
+    #[inline(always)]
+    fn above(order: Order) -> Option<usize> {
+        Some(order.get().checked_sub(CLAIMED_ORDERS + 1)? as usize)
     }
 
     #[inline(always)]
     fn of(&self, order: Order) -> Option<&Known> {
-        let above = order.get().checked_sub(CLAIMED_ORDERS + 1)?;
-        self.0.get(above as usize)
+        self.known.get(Self::above(order)?)
     }
 
     /// A block of the order was freed into this word.
@@ -120,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_last_words_are_remembered_last_first_and_each_once() {
-        let (orders, four) = (Orders::new(), Order::new(4).unwrap());
+        let (orders, four) = (Orders::new(0), Order::new(4).unwrap());
         assert_eq!(orders.last_freed(four), None);
         for word in [1, 2, 3, 2, 4, 5, 6] {
             orders.note_freed(four, word);
@@ -142,7 +164,7 @@ mod tests {
 
     #[test]
     fn searches_in_vain_grow_short_and_those_that_find_long_again() {
-        let (orders, four) = (Orders::new(), Order::new(4).unwrap());
+        let (orders, four) = (Orders::new(0), Order::new(4).unwrap());
         let after = |found| {
             orders.note_search(four, found);
             orders.budget(four)

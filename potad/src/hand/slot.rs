@@ -81,8 +81,6 @@ pub(crate) struct Slot {
     pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
-    /// The same for orders 3 to 5.
-    pub(super) near_large: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
     pub(super) orders: Orders,
     /// A warm word, level in the low bits, below which nothing was reported when
@@ -111,9 +109,8 @@ impl Slot {
             pending: core::array::from_fn(|_| Held::empty()),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
-            near_large: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
-            orders: Orders::new(),
+            orders: Orders::new(near),
             bare: AtomicU64::new(NONE),
             bare_since: AtomicU64::new(0),
             leaf,

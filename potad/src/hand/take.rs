@@ -11,7 +11,7 @@
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
 //! every level each time. Where that has nothing, words that the same order was
-//! freed into come next, and then a search, next fit. Orders 3 to 5 have a place
+//! freed into come next, and then a search, next fit. Orders 3 to 5 have places
 //! of their own to start from, and mark the regions that they open.
 //!
 //! # What always holds
@@ -182,7 +182,7 @@ impl Slot {
     /// Takes a block from near where the last one was, out of a larger one, or
     /// wherever there is one.
     fn take_near(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        let at = if order.level() == 0 { &self.near_large } else { &self.near };
+        let at = self.orders.near(order).unwrap_or(&self.near);
         let near = Granule(at.load(Ordering::Relaxed));
         let beside = stock.take_beside(order, near, self.orders.budget(order));
         self.orders.note_search(order, beside.is_some());
