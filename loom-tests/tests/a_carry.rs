@@ -217,7 +217,7 @@ fn steal(world: &World) {
 #[test]
 fn a_write_is_seen_by_who_empties_the_hand() {
     model("carry free into a hand || close", 222_000, carry_through_a_hand);
-    bounded("carry free into a hand || close || close", 1, 1700, carry_through_two_closers);
+    bounded("carry free into a hand || close || close", 1, 1484, carry_through_two_closers);
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn ends_beside_close(end: End) {
 #[test]
 fn a_thread_that_ends_meets_who_looks_into_its_hand() {
     bounded("own hand: end || close", 2, 1000, || ends_beside_close(End::Joined));
-    bounded("own hand: late end || close", 2, 6500, || ends_beside_close(End::Late));
+    bounded("own hand: late end || close", 2, 5563, || ends_beside_close(End::Late));
 }
 
 #[test]
