@@ -21,7 +21,9 @@ use crate::tree::Tree;
 use core::ptr;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::barrier;
-use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Order, Word, pin, seeded};
+use memdesc::{
+    AtomicWord, Block, Granule, Home, Immediate, Order, OwnerId, Subtype, Word, pin, seeded,
+};
 
 impl<H: Home> Tree<H> {
     /// Publishes an immediate word for a block that the caller owns.
@@ -167,6 +169,13 @@ impl<H: Home> Tree<H> {
 pub(crate) fn take_immediate(block: Block, slots: &[AtomicWord]) -> Result<Immediate, LookupError> {
     let seen = own_immediate(block, slots)?;
     if seeded!("freed without looking at the mark") {
+        clear(slots);
+        return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
+    }
+    if seeded!("word emptied in two steps") {
+        // What it says first, that it is there last.
+        let rest = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, block.order());
+        slots[0].store(rest.pack(), Ordering::Release);
         clear(slots);
         return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
     }

@@ -20,6 +20,14 @@ pub fn bounded(name: &str, bound: usize, minimum: u64, body: impl Fn() + Send + 
     run(name, Some(bound), minimum, body);
 }
 
+/// Explores a model of threads that share nothing, with at most two preemptions:
+/// fails if there is more than one interleaving, for then they have begun to meet.
+pub fn apart(name: &str, body: impl Fn() + Send + Sync + 'static) {
+    let count = check(&builder(Some(2)).0, body, &Arc::default());
+    println!("MODEL {name} iterations={count} apart");
+    assert_eq!(count, 1, "{name}: the two meet, and need a twin");
+}
+
 /// Runs a model with a seeded bug, and fails unless the model does.
 pub fn twin(name: &str, seed: &'static str, body: impl Fn() + Send + Sync + 'static) {
     run_twin(name, None, seed, body);

@@ -60,4 +60,4 @@ pub mod schedules;
 pub mod world;
 
 #[cfg(loom)]
-pub use harness::{bounded, model, twin, twin_bounded, twin_in_child};
+pub use harness::{apart, bounded, model, twin, twin_bounded, twin_in_child};

@@ -58,7 +58,8 @@ struct Board {
     zone: Zone,
     made: Plain,
     dropped: Arc<Plain>,
-    /// Where something was published.
+    /// Where something was published, each granule of it: a half that is split off
+    /// later was looked at before.
     addresses: Mutex<Vec<u64>>,
     /// Who has each granule locked, and of which serial: (holders, serial).
     locked: Mutex<Vec<u64>>,
@@ -87,7 +88,7 @@ impl Board {
             assert!(by == 0 || by == serial, "{at} handed out while {by} is locked there");
         }
         drop(locked);
-        self.addresses.lock().unwrap().push(place.base().0);
+        self.addresses.lock().unwrap().extend(place.base().0..=place.last().0);
         Some(block)
     }
 
@@ -163,8 +164,6 @@ fn changer(board: &Board) {
     let block = block.replace(board.folio(Some(serial))).map_err(|no| no.why).unwrap();
     let (lower, upper) =
         board.zone.split(block, board.folio(None)).map_err(|refused| refused.why).unwrap();
-    let address = upper.address();
-    board.addresses.lock().unwrap().push(address);
     match lower.merge(upper) {
         Ok(whole) => drop(whole),
         Err(refused) => drop(refused.given),
@@ -201,6 +200,11 @@ fn lookup_finds_what_is_there_and_keeps_what_it_found() {
 #[test]
 fn lookup_twin_read_without_a_pin() {
     twin("lookup_twin_read_without_a_pin", "read without a pin", lookup);
+}
+
+#[test]
+fn lookup_twin_re_check_left_out() {
+    twin("lookup_twin_re_check_left_out", "re-check left out", lookup);
 }
 
 #[test]

@@ -101,7 +101,10 @@ impl Header {
         // written under the lock before is seen by the re-check after. (No model
         // misses it: the place is acquired by itself, and a stale one is the answer
         // of a moment before.)
-        let before = self.state.fetch_add(ONE_REF, Ordering::Acquire);
+        let before = match seeded!("counted by a plain store") {
+            true => self.count_plainly(),
+            false => self.state.fetch_add(ONE_REF, Ordering::Acquire),
+        };
         // Dead: the unit added here means nothing and is never taken back. It
         // cannot carry into another field, for refs is the topmost.
         if before & DEAD != 0 {
@@ -111,6 +114,13 @@ impl Header {
             return true;
         }
         self.refuse()
+    }
+
+    /// The bug of one twin.
+    fn count_plainly(&self) -> u64 {
+        let before = self.state.load(Ordering::Acquire);
+        self.state.store(before + ONE_REF, Ordering::Relaxed);
+        before
     }
 
     /// Gives back a unit above the limit; keeps it if everybody else left

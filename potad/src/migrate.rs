@@ -109,6 +109,9 @@ impl State {
             Some(kind) => Ok(kind),
             None => match self.kinds.register::<T>() {
                 Ok(kind) => Ok(kind),
+                Err(why) if memdesc::seeded!("second to register is refused") => {
+                    Err(Error::Kind(why))
+                }
                 // Another thread was first.
                 Err(why) => self.kinds.of::<T>().ok_or(Error::Kind(why)),
             },

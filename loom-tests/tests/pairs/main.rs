@@ -23,23 +23,43 @@ mod table;
 mod world;
 
 use loom::thread;
-use loom_tests::{bounded, twin_bounded};
+use loom_tests::{apart, bounded, twin_bounded};
+use memdesc::sync::seed;
 use op::Op;
+use potad::model::OwnHand;
 use table::TABLE;
-use world::World;
+use world::{Side, World};
 
 fn pair(ops: [Op; 2]) {
-    let (world, [mut one, mut other]) = World::new(ops);
+    let (world, sides) = World::new(ops);
+    let own_hand = world.has_own_hand();
+    let sides = run(&world, sides, own_hand);
+    world.settle(sides);
+}
+
+/// The same without what is the models' own: while the two run loom sees no pin,
+/// and they borrow no hand from each other.
+fn bared_pair(ops: [Op; 2]) {
+    let (world, sides) = World::new(ops);
+    let out_of_sight = seed::plant(seed::PINS_OUT_OF_SIGHT);
+    let sides = run(&world, sides, true);
+    drop(out_of_sight);
+    world.settle(sides);
+}
+
+/// Runs the two beside each other; whether the first has a hand for calls without one.
+fn run(world: &World, [mut one, mut other]: [Side; 2], own_hand: bool) -> [Side; 2] {
+    let ops = world.ops;
     let beside = {
         let world = world.clone();
         thread::spawn(move || {
+            let _own = own_hand.then(OwnHand::begin);
             ops[0].run(&world, &mut one);
             one
         })
     };
-    ops[1].run(&world, &mut other);
-    let one = beside.join().unwrap();
-    world.settle([one, other]);
+    ops[1].run(world, &mut other);
+    [beside.join().unwrap(), other]
 }
 
 /// Runs a row of the table, and its twins; every operation is in it.
@@ -48,7 +68,17 @@ fn row(one: Op) {
     assert_eq!(row.pairs.len(), Op::ALL.len());
     for (&other, &minimum) in Op::ALL.iter().zip(row.pairs) {
         let name = format!("{one:?} || {other:?}");
-        bounded(&name, row.bound, minimum, move || pair([one, other]));
+        if minimum == 0 {
+            apart(&name, move || pair([one, other]));
+            continue;
+        }
+        // Each with a hand they do a lot: as in the row of a report.
+        let is_long = (one, other) == (Op::PutBack, Op::Report);
+        let bound = if is_long { 1 } else { row.bound };
+        bounded(&name, bound, minimum, move || pair([one, other]));
+        if row.bared.contains(&other) {
+            apart(&format!("{name}, bared"), move || bared_pair([one, other]));
+        }
     }
     for &(other, seed) in row.twins {
         let name = format!("{one:?} || {other:?}");

@@ -2,7 +2,7 @@
 
 use crate::world::{SINGLE, Side, World, order};
 use loom_tests::home::{Folio, Mm, Slab};
-use memdesc::{FailureKind, Granule, Order};
+use memdesc::{FailureKind, Granule, Order, OwnerId, Subtype};
 use potad::HostSays;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,7 +27,7 @@ pub(crate) enum Op {
     Lock,
     /// A typed block, allocated and made known.
     Publish,
-    /// A raw block, made unknown and freed.
+    /// A raw block, or a typed one for who looks at it, made unknown and given back.
     Clear,
     /// Another descriptor takes a block over.
     Replace,
@@ -41,7 +41,7 @@ pub(crate) enum Op {
     HotAdd,
     /// Eight granules less, if nobody holds one of them.
     HotRemove,
-    /// A granule fails.
+    /// A granule fails: beside another failure the same.
     Failure,
     /// The owner of what fails leaves.
     Unregister,
@@ -69,6 +69,11 @@ impl Op {
         Self::Unregister,
     ];
 
+    /// Whether it looks something up, and changes nothing of what it finds but its number.
+    pub(crate) fn looks(self) -> bool {
+        matches!(self, Self::Lookup | Self::Get | Self::Lock)
+    }
+
     /// Does it.
     pub(crate) fn run(self, world: &World, side: &mut Side) {
         let ram = &world.ram;
@@ -91,7 +96,7 @@ impl Op {
             Self::Get => {
                 if let Some(folio) = ram.get::<Folio>(side.at) {
                     assert!(!folio.header().is_dead(), "counted, and dead");
-                    assert!([7, 9].contains(&folio.number()));
+                    assert!(world.is_written() || [7, 9].contains(&folio.number()));
                 }
             }
             Self::Lock => {
@@ -103,12 +108,18 @@ impl Op {
             Self::Publish => {
                 let folio = side.hand.alloc_owned(Order::ZERO, world.watcher, Folio::of(9));
                 let folio = folio.ok().expect("a granule is free throughout");
-                assert_eq!(ram.get::<Folio>(folio.address()).expect("published").number(), 9);
+                let found = ram.get::<Folio>(folio.address()).expect("published");
+                assert!(world.is_written() || found.number() == 9);
+                drop(found);
                 side.folio = Some(folio);
             }
             Self::Clear => {
-                let raw = side.raw.take().expect("furnished");
-                side.hand.free_raw(raw).expect("its own");
+                if let Some(raw) = side.raw.take() {
+                    side.hand.free_raw(raw).expect("its own");
+                }
+                // Where there is something to be looked up: the last put.
+                drop(side.folio.take());
+                side.hand.flush();
             }
             Self::Replace => {
                 let folio = side.folio.take().expect("furnished");
@@ -130,7 +141,8 @@ impl Op {
             }
             Self::HotRemove => {
                 // Of two one may be refused, as what it asks for is leaving.
-                let Ok(removal) = ram.hot_remove(world.base..world.base + 8) else { return };
+                let leaving = world.leaving..world.leaving + 8;
+                let Ok(removal) = ram.hot_remove(leaving) else { return };
                 match removal.finish() {
                     Ok(()) => {}
                     Err(refused) => side.removal = Some(refused.given),
@@ -142,10 +154,17 @@ impl Op {
                     return;
                 };
                 assert_eq!(report.first, report.quarantined + report.notified, "proved");
+                if world.ops == [Self::Failure; 2] {
+                    // The other's report is of the same granule, and may have come first.
+                    world.firsts.fetch_add(report.first, Relaxed);
+                    let guard = memdesc::pin();
+                    let found = ram.find(side.at, &guard).and_then(|found| found.immediate());
+                    assert!(found.is_some_and(|word| word.poisoned), "reported, and not marked");
+                }
             }
             Self::Unregister => {
                 if world.potad.unregister_owner(world.watcher).is_ok() {
-                    world.gone.store(true, Relaxed);
+                    assert!(!world.gone.swap(true, Relaxed), "it had left before");
                 }
             }
         }
@@ -157,9 +176,14 @@ fn look_up(world: &World, at: u64) {
     let guard = memdesc::pin();
     let Some(found) = world.ram.find(at, &guard) else { return };
     match Mm::of(&found) {
+        Some(Mm::Folio(_)) if world.is_written() => {}
         Some(Mm::Folio(folio)) => assert!([7, 9].contains(&folio.number())),
         Some(Mm::Slab(slab)) => assert_eq!(slab.number(), 8),
-        None => assert!(found.immediate().is_some()),
+        None => {
+            let word = found.immediate().map(|word| (word.subtype, word.owner));
+            let raw = (Subtype::Raw, world.watcher);
+            assert!([Some(raw), Some((Subtype::Reporting, OwnerId::RESOURCE))].contains(&word));
+        }
     }
 }
 

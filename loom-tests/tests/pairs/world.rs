@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Only what the two operations use is there; the rest of the eight granules
-//! is free. With *merge* in the pair these lie in word 1, which is full but for
+//! is free. An operation that looks, looks at what the other one has or will have;
+//! two that look, at the same folio; one that looks and one that fails, at what
+//! the first has. With *merge* in the pair these lie in word 1, which is full but for
 //! them, and word 0 is free but for one granule per merging side: whoever gives
 //! the last one back completes the word.
 
@@ -19,7 +21,7 @@ use potad::{
     Aim, BareBlock, Block, Hand, Isolated, Potad, RawBlock, Removal, Resource, Wanted, Zone,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What both sides share.
 #[derive(Clone)]
@@ -30,6 +32,11 @@ pub(crate) struct World {
     pub(crate) watcher: OwnerId,
     /// The watcher's registration has ended. Outside of loom's view.
     pub(crate) gone: Arc<AtomicBool>,
+    /// Reports that were the first of their granule. Outside of loom's view.
+    pub(crate) firsts: Arc<AtomicU64>,
+    pub(crate) ops: [Op; 2],
+    /// First granule of what leaves.
+    pub(crate) leaving: u64,
     /// First granule of the objects.
     pub(crate) base: u64,
 }
@@ -84,7 +91,10 @@ impl World {
         let watcher = potad.register_owner(Arc::new(Watcher(Arc::clone(&gone)))).expect("an id");
         ram.attach_reporter(Order::ZERO).expect("the first one");
         let base = if merging { 64 } else { 0 };
-        let world = Self { potad, ram, watcher, gone, base };
+        // An allocation breaks the word's block, and keeps its first eighth.
+        let leaving = if ops.contains(&Op::Alloc) { base + 8 } else { base };
+        let firsts = Arc::new(AtomicU64::new(0));
+        let world = Self { potad, ram, watcher, gone, firsts, ops, leaving, base };
         let mut sides = [0, 1].map(|number: u64| Side {
             number,
             at: 0,
@@ -106,9 +116,17 @@ impl World {
         for (side, op) in sides.iter_mut().zip(ops) {
             world.furnish(side, op);
         }
-        let focus = [0, 1].map(|at| world.focus(ops[at], at as u64));
-        sides[0].at = focus[1];
-        sides[1].at = focus[0];
+        for side in &mut sides {
+            side.at = world.looks_at(side.number);
+        }
+        if ops == [Op::Flush; 2] {
+            // Each has a granule of the same word, freed and not given back.
+            for side in &mut sides {
+                let bare = side.bare.take().expect("furnished");
+                side.hand.free_bare(bare).expect("its own");
+            }
+            return (world, sides);
+        }
         for (side, op) in sides.iter_mut().zip(ops) {
             if op == Op::Flush {
                 // The hand claims what is free of word 0, and gives nothing of it out.
@@ -127,11 +145,17 @@ impl World {
                 let folio = self.ram.alloc_by(order(1), self.watcher, Folio::of(7), &aim).ok();
                 side.folio = Some(folio.expect("free"));
             }
+            Op::Clear if self.ops.iter().any(|op| op.looks()) => {
+                let aim = at(base + 4 + number, 1);
+                let folio = self.ram.alloc_by(Order::ZERO, self.watcher, Folio::of(7), &aim).ok();
+                side.folio = Some(folio.expect("free"));
+            }
             Op::Clear | Op::Failure | Op::Unregister => {
                 let aim = at(base + 4 + number, 1);
                 let raw = self.ram.alloc_raw_by(Order::ZERO, self.watcher, &aim);
                 side.raw = Some(raw.expect("free"));
             }
+            Op::Flush if self.ops == [Op::Flush; 2] => side.bare = Some(self.bare(6 + number, 0)),
             Op::Free => side.bare = Some(self.bare(base + 6 + number, 0)),
             Op::Merge => side.bare = Some(self.bare(20 + number, 0)),
             Op::PutBack => {
@@ -151,6 +175,32 @@ impl World {
     fn bare(&self, first: u64, size: u32) -> BareBlock {
         let block = self.ram.alloc_bare_by(order(size), &at(first, 1 << size));
         block.expect("free")
+    }
+
+    /// Where a side looks, or fails.
+    fn looks_at(&self, number: u64) -> u64 {
+        let (own, other) = (self.ops[number as usize], self.ops[1 - number as usize]);
+        match (own, other) {
+            (own, other) if own.looks() && other.looks() => self.focus(own, 0),
+            (Op::Failure, Op::Failure) => self.focus(own, 0),
+            (own, Op::Failure) if own.looks() => self.focus(own, number),
+            // The lowest that is free, which is what they take.
+            (own, Op::Publish | Op::Report) if own.looks() => (2 - 2 * number) + self.base,
+            (Op::Failure, Op::Report) => self.base,
+            _ => self.focus(other, 1 - number),
+        }
+    }
+
+    /// Whether the first thread has a hand of its own: both calls would else borrow
+    /// the one that models share, and its lock would keep them apart.
+    pub(crate) fn has_own_hand(&self) -> bool {
+        let borrows = |op: &Op| matches!(op, Op::Report | Op::PutBack);
+        self.ops.iter().all(borrows) || self.ops == [Op::HotAdd; 2]
+    }
+
+    /// Whether a folio's number is written, under its lock: then nobody else reads it.
+    pub(crate) fn is_written(&self) -> bool {
+        self.ops.contains(&Op::Lock)
     }
 
     /// Where the operation happens.
@@ -208,6 +258,9 @@ impl World {
                 range.expect("in order").cover().collect::<Vec<_>>()
             });
             assert_eq!(free, whole.collect::<Vec<_>>(), "not whole again");
+        }
+        if self.ops == [Op::Failure; 2] {
+            assert_eq!(self.firsts.load(Relaxed), 1, "one report is the first");
         }
         if stats.quarantined == 0 {
             let guard = memdesc::pin();

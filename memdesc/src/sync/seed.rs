@@ -32,6 +32,12 @@ std::thread_local! {
     static PLANTED: core::cell::Cell<Option<&'static str>> = const { core::cell::Cell::new(None) };
 }
 
+/// No bug, but planted like one: pins are none, and loom sees nothing of them; what
+/// is put off meanwhile waits for the next. For models that show that two operations
+/// share nothing else.
+#[cfg(any(loom, shuttle))]
+pub const PINS_OUT_OF_SIGHT: &str = "pins out of sight";
+
 /// Plants `seed` until the guard is dropped.
 #[cfg(any(loom, shuttle))]
 #[must_use]

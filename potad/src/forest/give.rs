@@ -1,7 +1,7 @@
 //! Giving back, and merging upward.
 
 use super::Forest;
-use memdesc::sync::atomic::Ordering;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{ORDERS_PER_LEVEL, Place};
 
 /// Some of the bits given back were set already: nothing was changed.
@@ -95,7 +95,10 @@ impl Forest {
         // Release: whoever takes the bits sees what we did to the block (its
         // slots are clear). Acquire: if we complete the word, what we pass
         // upward carries what the givers of the other bits did.
-        let before = atomic.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel));
+        let before = match memdesc::seeded!("given by a plain store") {
+            true => set_plainly(atomic, mask),
+            false => atomic.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel)),
+        };
         if before == 0 {
             self.set_summary(level, word);
         } else if before & mask != 0 {
@@ -158,6 +161,13 @@ impl Forest {
                 .is_ok()
         })
     }
+}
+
+/// The bug of one twin.
+fn set_plainly(word: &AtomicU64, mask: u64) -> u64 {
+    let before = word.load(Ordering::Acquire);
+    word.store(before | mask, Ordering::Release);
+    before
 }
 
 /// The place that stands for a whole word, one level up.
