@@ -83,7 +83,8 @@ impl<H: Home> Tree<H> {
         if block.order() != Order::ZERO || immediate.order != block.order() {
             return false;
         }
-        // A node stays when its words are gone, and larger blocks may live above it.
+        // Nodes under a larger block were unlinked: this is for who does not own the
+        // granule.
         if self.check_above(block).is_err() {
             return false;
         }
