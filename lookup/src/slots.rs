@@ -57,17 +57,6 @@ pub(crate) fn covering(group: &Group, block: Block) -> &[AtomicWord] {
     &group[first..first + run]
 }
 
-/// Whether nothing at all is in the slots.
-#[inline]
-fn all_empty(slots: &[AtomicWord]) -> bool {
-    // Relaxed: that they are empty their owner knows from the last owner; what
-    // else is there is looked at anew. Eight at a time, without a branch each.
-    let any = |eight: &[AtomicWord]| {
-        eight.iter().fold(false, |any, slot| any | !slot.load(Ordering::Relaxed).is_empty())
-    };
-    !slots.chunks(8).any(any)
-}
-
 /// Slots that are ready for a block's word.
 pub(crate) struct Vacant<'a> {
     slots: &'a [AtomicWord],
@@ -150,11 +139,13 @@ impl<H: Home> Tree<H> {
             return self.array(level).group(index_of(at, level));
         }
         let mut group = self.array(SECTION_LEVEL).group(index_of(at, SECTION_LEVEL))?;
-        for above in (level + 1..=SECTION_LEVEL).rev() {
+        let mut above = SECTION_LEVEL;
+        while above > level {
             // `Acquire` pairs with the install of the link.
             let word = group[place_of(at, above)]
                 .load(memdesc::weakened!("way to a group relaxed", Acquire));
             group = self.follow(word.link()?);
+            above -= 1;
         }
         Some(group)
     }
@@ -183,7 +174,7 @@ impl<H: Home> Tree<H> {
             }
         };
         let slots = covering(group, block);
-        let links = !all_empty(slots);
+        let links = !AtomicWord::all_empty(slots);
         if links {
             self.check_slots(block, slots)?;
         }
@@ -259,10 +250,11 @@ impl<H: Home> Tree<H> {
         if levels == 0 {
             return Ok(());
         }
-        for level in SECTION_LEVEL.max(block.order().level()) + 1..memdesc::LEVELS {
-            if levels >> level & 1 == 0 {
-                continue;
-            }
+        let own = SECTION_LEVEL.max(block.order().level());
+        let mut above = levels & !(!0 >> (63 - own));
+        while above != 0 {
+            let level = above.trailing_zeros();
+            above &= above - 1;
             let Some(group) = self.array(level).group(index_of(block.base(), level)) else {
                 continue;
             };
@@ -323,7 +315,7 @@ impl<H: Home> Tree<H> {
         let Some(link) = word.link() else { return };
         // `AcqRel`: the node's state comes along; one exchange gets the link, so
         // one thread retires the node. Failing: somebody breaks the rule, and
-        // what is there now is theirs.
+        // what is there now is theirs. (No model misses it: as in `prune`.)
         let taken = slot.compare_exchange(word, Word::EMPTY, Ordering::AcqRel, Ordering::Relaxed);
         if taken.is_ok() {
             self.set_aside(link, SECTION_LEVEL - 1);

@@ -309,6 +309,9 @@ impl Sparse {
         if index < 1 << Table1::REACH {
             return self.1.get()?.group(index);
         }
+        if index < 1 << Table2::REACH {
+            return self.2.get()?.group(index);
+        }
         self.group_far(index)
     }
 
