@@ -88,7 +88,8 @@ pub(super) fn lock_unlock() -> Option<f64> {
 }
 
 /// Publishing and clearing a raw block as an allocator does that looks afterwards at
-/// what markers of failures note, at the order where it takes longest.
+/// what markers of failures note, at the order where it takes longest. Of each
+/// order the best of five turns: else one stall in any of them is the answer.
 pub(super) fn publish_clear() -> Option<f64> {
     let tree = Tree::<Ram>::new();
     let pairs = |order: Order, count: usize| {
@@ -103,8 +104,9 @@ pub(super) fn publish_clear() -> Option<f64> {
     let orders = Order::all().take_while(|order| order.get() <= 36);
     let worst = orders.map(|order| {
         pairs(order, 1000);
-        pairs(order, 20_000)
+        (0..5).map(|_| pairs(order, 4000)).reduce(f64::min)
     });
+    let worst = worst.flatten();
     worst.reduce(f64::max)
 }
 
