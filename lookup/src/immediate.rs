@@ -12,9 +12,11 @@
 //!
 //! # Cost
 //!
-//! One RMW to clear or replace; none to publish.
+//! One RMW to clear or replace; none to publish, and none to clear for whoever
+//! looks afterwards at what markers note.
 
 use crate::LookupError;
+use crate::leaf::clear_own;
 use crate::publish::{are_of, clear};
 use crate::slots::place_of;
 use crate::tree::Tree;
@@ -85,7 +87,8 @@ impl<H: Home> Tree<H> {
         if block.order() != Order::ZERO || immediate.order != block.order() {
             return false;
         }
-        // A node stays when its words are gone, and larger blocks may live above it.
+        // Nodes under a larger block were unlinked: this is for who does not own the
+        // granule.
         if self.check_above(block).is_err() {
             return false;
         }
@@ -103,6 +106,36 @@ impl<H: Home> Tree<H> {
     pub fn clear_immediate(&self, block: Block) -> Result<Immediate, LookupError> {
         let slots = self.slots(block).ok_or(LookupError::WrongWord { asked: block })?;
         take_immediate(block, slots)
+    }
+
+    /// As [`clear_immediate`](Self::clear_immediate), by plain loads and stores, and
+    /// without an answer: for whoever looks at what markers note, after this call.
+    ///
+    /// A mark that [`poison_immediate`](Self::poison_immediate) makes meanwhile may be
+    /// lost with the word. But whoever cleared it then finds, after this call, what
+    /// the marker had noted before its own; there is the light side of a barrier in
+    /// between.
+    ///
+    /// ```
+    /// # use memdesc::*;
+    /// # use potad_lookup::*;
+    /// # #[derive(Clone)] struct Nobody(Kinds);
+    /// # impl Home for Nobody {
+    /// #     fn kinds(&self) -> &Kinds { &self.0 }
+    /// #     fn teardown(_: Dead<Self>) {}
+    /// # }
+    /// let tree = Tree::<Nobody>::new();
+    /// let block = Block::new(Granule(64), Order::new(5)?)?;
+    /// tree.publish_immediate(block, Immediate::new(Subtype::Raw, OwnerId(7), block.order()))?;
+    /// tree.clear_noted(block)?;
+    /// assert_eq!(tree.clear_noted(block), Err(LookupError::WrongWord { asked: block }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_noted(&self, block: Block) -> Result<(), LookupError> {
+        match self.slots(block).is_some_and(|slots| clear_own(block, slots)) {
+            true => Ok(()),
+            false => Err(LookupError::WrongWord { asked: block }),
+        }
     }
 
     /// Replaces the word of a block and returns what the old one said. A

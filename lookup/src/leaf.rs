@@ -30,9 +30,8 @@
 //! the user's own, and one of a line that is written when a node is unlinked;
 //! one by way of a section, a load more per level.
 
-use crate::immediate::own_immediate;
 use crate::node::Nodes;
-use crate::publish::clear;
+use crate::publish::{are_of, clear};
 use crate::slots::{covering, index_of, place_of};
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
@@ -178,13 +177,7 @@ impl<H: Home> Tree<H> {
     pub fn clear_by(&self, leaf: &Leaf, block: Block) -> bool {
         let Some(group) = self.at_hand(leaf, block, Follow::No) else { return false };
         if block.order() != Order::ZERO {
-            let slots = covering(group, block);
-            let own = own_immediate(block, slots).is_ok();
-            if own {
-                clear(slots);
-                cleared();
-            }
-            return own;
+            return clear_own(block, covering(group, block));
         }
         let slot = &group[place_of(block.base(), 0)];
         // Relaxed and Release: the slot is the caller's; whoever sees nothing
@@ -252,6 +245,20 @@ impl<H: Home> Tree<H> {
     }
 }
 
+/// Clears the slots of an immediate block by plain stores, if they are its own:
+/// whether it was done.
+#[inline]
+pub(crate) fn clear_own(block: Block, slots: &[AtomicWord]) -> bool {
+    // Relaxed: the slots are the caller's, who knows what it stored.
+    let word = slots[0].load(Ordering::Relaxed);
+    let own = Immediate::is_of(word, block.order()) && are_of(slots, word);
+    if own {
+        clear(slots);
+        cleared();
+    }
+    own
+}
+
 /// A word was cleared by plain stores.
 #[inline(always)]
 fn cleared() {
@@ -264,7 +271,7 @@ fn cleared() {
 
 fn publish_in(slots: &[AtomicWord], word: Word) -> bool {
     // Relaxed and Release: as in a publication without a short cut.
-    if !slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty()) {
+    if !AtomicWord::all_empty(slots) {
         return false;
     }
     for slot in slots {

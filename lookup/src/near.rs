@@ -12,7 +12,7 @@ use crate::publish::{are_of, clear};
 use crate::slots::covering;
 use crate::tree::Tree;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Dead, Descriptor, Fresh, Garbage, Home, Ref, Word};
+use memdesc::{AtomicWord, Block, Dead, Descriptor, Fresh, Garbage, Home, Ref, Word};
 
 impl<H: Home> Tree<H> {
     /// As [`publish`](Self::publish), if the short cut leads there and the slots
@@ -30,7 +30,7 @@ impl<H: Home> Tree<H> {
         // Relaxed and Release: as in a publication without a short cut.
         let vacant = match slots {
             [slot] => slot.load(Ordering::Relaxed).is_empty(),
-            slots => slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_empty()),
+            slots => AtomicWord::all_empty(slots),
         };
         if !vacant {
             return Err(fresh);

@@ -10,7 +10,6 @@ use crate::slots::{place_of, slot_block};
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
 use core::fmt;
-use memdesc::sync::atomic::Ordering;
 use memdesc::{
     AtomicWord, Block, Found, Granule, Granules, Guard, Home, LEVELS, MAX_GRANULES,
     ORDERS_PER_LEVEL, Word, pin,
@@ -116,7 +115,8 @@ impl<H: Home> Tree<H> {
         let mut from = range.first().0 >> shift;
         while from <= last {
             let (first, group) = self.array(level).next_group(from, last)?;
-            if is_empty(group) {
+            // The quick look, before the one that follows links.
+            if AtomicWord::all_empty(group) {
                 from = first + 64;
                 continue;
             }
@@ -160,16 +160,6 @@ impl<H: Home> Tree<H> {
             self.next_in_node(self.follow(link), level.checked_sub(1)?, part)
         })
     }
-}
-
-/// Whether a group holds nothing: the quick look, before the one that follows
-/// links.
-pub(crate) fn is_empty(group: &Group) -> bool {
-    // Relaxed: what is there is loaded anew. Eight at a time, without a branch.
-    let any = |eight: &[AtomicWord]| {
-        eight.iter().fold(false, |any, slot| any | !slot.load(Ordering::Relaxed).is_empty())
-    };
-    !group.chunks_exact(8).any(any)
 }
 
 /// The last granule that the 64 slots from index `first` stand for.

@@ -10,7 +10,6 @@
 //! them.
 
 use crate::LookupError;
-use crate::next::is_empty;
 use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
 use core::ptr::NonNull;
@@ -56,17 +55,6 @@ pub(crate) fn covering(group: &Group, block: Block) -> &[AtomicWord] {
         false => (place_of(block.base(), order.level()), order.run() as usize),
     };
     &group[first..first + run]
-}
-
-/// Whether nothing at all is in the slots.
-#[inline]
-fn all_empty(slots: &[AtomicWord]) -> bool {
-    // Relaxed: that they are empty their owner knows from the last owner; what
-    // else is there is looked at anew. Eight at a time, without a branch each.
-    let any = |eight: &[AtomicWord]| {
-        eight.iter().fold(false, |any, slot| any | !slot.load(Ordering::Relaxed).is_empty())
-    };
-    !slots.chunks(8).any(any)
 }
 
 /// Slots that are ready for a block's word.
@@ -151,11 +139,13 @@ impl<H: Home> Tree<H> {
             return self.array(level).group(index_of(at, level));
         }
         let mut group = self.array(SECTION_LEVEL).group(index_of(at, SECTION_LEVEL))?;
-        for above in (level + 1..=SECTION_LEVEL).rev() {
+        let mut above = SECTION_LEVEL;
+        while above > level {
             // `Acquire` pairs with the install of the link.
             let word = group[place_of(at, above)]
                 .load(memdesc::weakened!("way to a group relaxed", Acquire));
             group = self.follow(word.link()?);
+            above -= 1;
         }
         Some(group)
     }
@@ -184,7 +174,7 @@ impl<H: Home> Tree<H> {
             }
         };
         let slots = covering(group, block);
-        let links = !all_empty(slots);
+        let links = !AtomicWord::all_empty(slots);
         if links {
             self.check_slots(block, slots)?;
         }
@@ -260,10 +250,11 @@ impl<H: Home> Tree<H> {
         if levels == 0 {
             return Ok(());
         }
-        for level in SECTION_LEVEL.max(block.order().level()) + 1..memdesc::LEVELS {
-            if levels >> level & 1 == 0 {
-                continue;
-            }
+        let own = SECTION_LEVEL.max(block.order().level());
+        let mut above = levels & !(!0 >> (63 - own));
+        while above != 0 {
+            let level = above.trailing_zeros();
+            above &= above - 1;
             let Some(group) = self.array(level).group(index_of(block.base(), level)) else {
                 continue;
             };
@@ -274,31 +265,60 @@ impl<H: Home> Tree<H> {
     }
 
     /// Refuses if a block of a lower level lies in this one, which lies above
-    /// the sections.
+    /// the sections. Otherwise what is noted below is taken back, and empty nodes
+    /// are unlinked: next time there is nothing to look at.
     fn check_below(&self, block: Block) -> Result<(), LookupError> {
         let level = block.order().level();
-        let mut clean = true;
-        for lower in SECTION_LEVEL..level {
-            let array = self.array(lower);
-            if array.is_unused() {
-                continue;
-            }
-            let (mut from, last) = (index_of(block.base(), lower), index_of(block.last(), lower));
-            while let Some((first, group)) = array.next_group(from, last) {
-                // All of it is ours: next time there is nothing to look at.
-                match is_empty(group) {
-                    true => array.forget(first),
-                    false => clean = false,
-                }
-                from = first + 64;
-            }
-        }
-        if clean {
+        let noted = |lower| self.next_group_in(block, lower, block.base()).is_some();
+        if !(SECTION_LEVEL..level).any(noted) {
             return Ok(());
         }
-        match self.next_slot(block.granules(), level) {
-            None => Ok(()),
-            Some(next) => Err(self.overlap(block, next.slot, next.at, next.level)),
+        if let Some(next) = self.next_slot(block.granules(), level) {
+            return Err(self.overlap(block, next.slot, next.at, next.level));
+        }
+        self.leave_below(block, level);
+        Ok(())
+    }
+
+    /// The first group of an array, from that of `from` on, that is noted as in use
+    /// within a block above it, and the first granule of the next.
+    fn next_group_in(&self, block: Block, level: u32, from: Granule) -> Option<(&Group, Granule)> {
+        let array = self.array(level);
+        if array.is_unused() {
+            return None;
+        }
+        let last = index_of(block.last(), level);
+        let (first, group) = array.next_group(index_of(from, level), last)?;
+        Some((group, Granule((first + 64) << (ORDERS_PER_LEVEL * level))))
+    }
+
+    /// Nothing is published below a block: unlinks the nodes there, and takes back
+    /// what is noted.
+    #[cold]
+    fn leave_below(&self, block: Block, level: u32) {
+        let mut from = block.base();
+        while from <= block.last()
+            && let Some((group, next)) = self.next_group_in(block, SECTION_LEVEL, from)
+        {
+            group.iter().for_each(|slot| self.unlink_empty(slot));
+            from = next;
+        }
+        for lower in SECTION_LEVEL..level {
+            self.array(lower).forget(index_of(block.base(), lower), index_of(block.last(), lower));
+        }
+    }
+
+    /// Unlinks the node of a section, if it has one, under which nothing is
+    /// published.
+    fn unlink_empty(&self, slot: &AtomicWord) {
+        let word = slot.load(Ordering::Relaxed);
+        let Some(link) = word.link() else { return };
+        // `AcqRel`: the node's state comes along; one exchange gets the link, so
+        // one thread retires the node. Failing: somebody breaks the rule, and
+        // what is there now is theirs. (No model misses it: as in `prune`.)
+        let taken = slot.compare_exchange(word, Word::EMPTY, Ordering::AcqRel, Ordering::Relaxed);
+        if taken.is_ok() {
+            self.set_aside(link, SECTION_LEVEL - 1);
         }
     }
 

@@ -17,13 +17,13 @@
 //! # What may be in the way
 //!
 //! Whoever publishes in an array of a high level asks whether the arrays below
-//! are empty there. A table notes which of its tables are there, and the last
-//! one which groups of 64 words may be in use: noted by whoever is about to
-//! store there, before the store, and taken back by whoever owns all granules
-//! of a group and found it empty. An owner of a granule sees what the owners
-//! before it noted. How many groups are noted is counted, while the one who
-//! notes still owns granules there; so who owns all of some groups and finds no
-//! count knows that none of them is noted.
+//! are empty there. A last table notes which groups of 64 words may be in use,
+//! and each table above which of its tables have such groups: noted by whoever
+//! is about to store there, before the store, and taken back by whoever owns all
+//! granules of the group, or of the table, and found it empty. An owner of a
+//! granule sees what the owners before it noted. How many groups are noted is
+//! counted, while the one who notes still owns granules there; so who owns all
+//! of some groups and finds no count knows that none of them is noted.
 //!
 //! # Sharing and cost
 //!
@@ -56,13 +56,13 @@ pub(crate) struct Leaf {
 #[repr(C)]
 pub(crate) struct Branch<C> {
     children: Lines<OnceSlot<C>, FAN>,
-    /// One bit per child that is there.
-    present: Lines<AtomicU64, { FAN / 64 }>,
+    /// One bit per child: groups below it may be in use.
+    used: Lines<AtomicU64, { FAN / 64 }>,
 }
 
 impl<C> Default for Branch<C> {
     fn default() -> Self {
-        Self { children: Lines::default(), present: Lines::default() }
+        Self { children: Lines::default(), used: Lines::default() }
     }
 }
 
@@ -101,8 +101,9 @@ trait Table: Sized + Zeroed {
     /// The first group from the one of `from` to that of `last` that may be in
     /// use, and its first index.
     fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)>;
-    /// Takes back that the group of an index may be in use: whether it was noted.
-    fn forget(&self, index: u64) -> bool;
+    /// Takes back that the groups from the one of `from` to that of `last` may be
+    /// in use: how many were noted.
+    fn forget(&self, from: u64, last: u64) -> u64;
     fn tables(&self) -> usize;
 }
 
@@ -113,6 +114,21 @@ fn note(bits: &AtomicU64, bit: usize) -> bool {
     // whoever may rely on it with the granules it is about.
     bits.load(Ordering::Relaxed) >> bit & 1 == 0
         && bits.fetch_or(1 << bit, Ordering::Relaxed) >> bit & 1 == 0
+}
+
+/// Takes bits back: those that were noted. Others note and take back theirs in the
+/// same word meanwhile.
+fn take_back(bits: &AtomicU64, mine: u64) -> u64 {
+    let noted = bits.load(Ordering::Relaxed) & mine;
+    if noted != 0 {
+        bits.fetch_and(!noted, Ordering::Relaxed);
+    }
+    noted
+}
+
+/// The bits of a word from `first` to `last`.
+fn between(first: usize, last: usize) -> u64 {
+    !0 << first & !0 >> (63 - last)
 }
 
 impl Table for Leaf {
@@ -137,14 +153,15 @@ impl Table for Leaf {
         if used == 0 || first > last { None } else { Some((first, self.group(first)?)) }
     }
 
-    fn forget(&self, index: u64) -> bool {
-        let bit = 1 << ((index as usize & (FAN - 1)) / 64);
+    fn forget(&self, from: u64, last: u64) -> u64 {
+        // Lossless: below FAN.
+        let mine = between(from as usize / 64, last as usize / 64);
         if seeded!("group forgotten by a plain store") {
             let used = self.used.load(Ordering::Relaxed);
-            self.used.store(used & !bit, Ordering::Relaxed);
-            return used & bit != 0;
+            self.used.store(used & !mine, Ordering::Relaxed);
+            return u64::from((used & mine).count_ones());
         }
-        self.used.fetch_and(!bit, Ordering::Relaxed) & bit != 0
+        u64::from(take_back(&self.used, mine).count_ones())
     }
 
     fn tables(&self) -> usize {
@@ -164,27 +181,17 @@ impl<C: Table> Table for Branch<C> {
     fn group_or_make(&self, index: u64) -> Option<(&Group, bool)> {
         let child = child_of::<C>(index);
         let below = self.children[child].get_or_install(zeroed_box)?;
-        // Whoever installed it may not have come so far yet.
-        note(&self.present[child / 64], child % 64);
+        note(&self.used[child / 64], child % 64);
         below.group_or_make(index)
     }
 
     fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)> {
-        let (first, end) = (child_of::<C>(from), child_of::<C>(last));
-        let inner = (1 << C::REACH) - 1;
-        (first / 64..=end / 64).find_map(|at| {
-            let mut present = self.present[at].load(Ordering::Relaxed);
-            if at == first / 64 {
-                present &= !0 << (first % 64);
-            }
-            while present != 0 {
-                let child = at * 64 + present.trailing_zeros() as usize;
-                present &= present - 1;
-                if child > end {
-                    return None;
-                }
-                let start = if child == first { from & inner } else { 0 };
-                let stop = if child == end { last & inner } else { inner };
+        parts::<C>(from, last).find_map(|part| {
+            let mut used = self.used[part.at].load(Ordering::Relaxed) & part.mine;
+            while used != 0 {
+                let child = part.at * 64 + used.trailing_zeros() as usize;
+                used &= used - 1;
+                let (start, stop) = within::<C>(child, from, last);
                 if let Some((index, group)) = self.children[child].get()?.next_group(start, stop) {
                     return Some(((child as u64) << C::REACH | index, group));
                 }
@@ -193,8 +200,34 @@ impl<C: Table> Table for Branch<C> {
         })
     }
 
-    fn forget(&self, index: u64) -> bool {
-        self.children[child_of::<C>(index)].get().is_some_and(|below| below.forget(index))
+    fn forget(&self, from: u64, last: u64) -> u64 {
+        let mut forgotten = 0;
+        for Part { at, mine } in parts::<C>(from, last) {
+            let mut used = self.used[at].load(Ordering::Relaxed) & mine;
+            let mut whole = 0;
+            while used != 0 {
+                let child = at * 64 + used.trailing_zeros() as usize;
+                let (start, stop) = within::<C>(child, from, last);
+                // All of it: nobody else has a granule there to note.
+                if (start, stop) == (0, inner::<C>()) {
+                    whole |= used & used.wrapping_neg();
+                }
+                used &= used - 1;
+                if let Some(below) = self.children[child].get() {
+                    forgotten += below.forget(start, stop);
+                }
+            }
+            if whole == 0 {
+                continue;
+            }
+            if seeded!("table forgotten by a plain store") {
+                let used = self.used[at].load(Ordering::Relaxed);
+                self.used[at].store(used & !whole, Ordering::Relaxed);
+                continue;
+            }
+            take_back(&self.used[at], whole);
+        }
+        forgotten
     }
 
     fn tables(&self) -> usize {
@@ -205,6 +238,34 @@ impl<C: Table> Table for Branch<C> {
 #[inline]
 fn child_of<C: Table>(index: u64) -> usize {
     (index >> C::REACH) as usize & (FAN - 1)
+}
+
+/// The last index below one child.
+const fn inner<C: Table>() -> u64 {
+    (1 << C::REACH) - 1
+}
+
+/// Some of a table's children: bits of one word.
+struct Part {
+    at: usize,
+    mine: u64,
+}
+
+/// The children from that of index `from` to that of `last`.
+fn parts<C: Table>(from: u64, last: u64) -> impl Iterator<Item = Part> {
+    let (first, end) = (child_of::<C>(from), child_of::<C>(last));
+    (first / 64..=end / 64).map(move |at| {
+        let low = if at == first / 64 { first % 64 } else { 0 };
+        let high = if at == end / 64 { end % 64 } else { 63 };
+        Part { at, mine: between(low, high) }
+    })
+}
+
+/// What of the indexes from `from` to `last` lies below a child.
+fn within<C: Table>(child: usize, from: u64, last: u64) -> (u64, u64) {
+    let start = if child == child_of::<C>(from) { from & inner::<C>() } else { 0 };
+    let stop = if child == child_of::<C>(last) { last & inner::<C>() } else { inner::<C>() };
+    (start, stop)
 }
 
 /// Calls `$body` with `$root` as the root that serves depth `$depth`.
@@ -248,6 +309,9 @@ impl Sparse {
         if index < 1 << Table1::REACH {
             return self.1.get()?.group(index);
         }
+        if index < 1 << Table2::REACH {
+            return self.2.get()?.group(index);
+        }
         self.group_far(index)
     }
 
@@ -281,32 +345,31 @@ impl Sparse {
     /// The first group from the one of `from` to that of `last` that may be in
     /// use, and the index of its first word.
     pub(crate) fn next_group(&self, from: u64, last: u64) -> Option<(u64, &Group)> {
-        (depth(from)..=depth(last).min(DEPTHS - 1)).find_map(|deep| {
-            // The indexes of this depth: others are another root's.
-            let least = if deep == 0 { 0 } else { 1 << (BITS * deep) };
-            let from = from.max(least);
-            let last = last.min((1 << (BITS * (deep + 1))) - 1);
+        by_depth(from, last).find_map(|(deep, from, last)| {
             with_root!(self, deep, root => root.get()?.next_group(from, last), else None)
         })
     }
 
-    /// Takes back that the group of an index may be in use. The caller owns all
-    /// its granules, and found it empty.
-    pub(crate) fn forget(&self, index: u64) {
-        let was_noted = with_root!(
-            self,
-            depth(index),
-            root => root.get().is_some_and(|root| root.forget(index)),
-            else false
-        );
-        if !was_noted {
+    /// Takes back that the groups from the one of `from` to that of `last` may be
+    /// in use. The caller owns all their granules, and found them empty.
+    pub(crate) fn forget(&self, from: u64, last: u64) {
+        let forget_below = |(deep, from, last)| {
+            with_root!(
+                self,
+                deep,
+                root => root.get().map_or(0, |root| root.forget(from, last)),
+                else 0
+            )
+        };
+        let forgotten: u64 = by_depth(from, last).map(forget_below).sum();
+        if forgotten == 0 {
             return;
         }
         if seeded!("noted groups counted by a plain store") {
             let count = self.5.0.load(Ordering::Relaxed);
-            return self.5.0.store(count - 1, Ordering::Relaxed);
+            return self.5.0.store(count - forgotten, Ordering::Relaxed);
         }
-        self.5.0.fetch_sub(1, Ordering::Relaxed);
+        self.5.0.fetch_sub(forgotten, Ordering::Relaxed);
     }
 
     /// Tables that are there.
@@ -326,6 +389,14 @@ impl Sparse {
 #[inline]
 fn depth(index: u64) -> u32 {
     index.checked_ilog2().unwrap_or(0) / BITS
+}
+
+/// The indexes from `from` to `last`, by the root that serves them.
+fn by_depth(from: u64, last: u64) -> impl Iterator<Item = (u32, u64, u64)> {
+    (depth(from)..=depth(last).min(DEPTHS - 1)).map(move |deep| {
+        let least = if deep == 0 { 0 } else { 1 << (BITS * deep) };
+        (deep, from.max(least), last.min((1 << (BITS * (deep + 1))) - 1))
+    })
 }
 
 #[cfg(all(test, not(loom)))]
@@ -366,16 +437,40 @@ mod tests {
         assert!(sparse.next_group(indexes[7] + 64, indexes[8].next_multiple_of(64) - 64).is_none());
         assert!(!sparse.is_unused());
         for &index in &indexes {
-            sparse.forget(index);
+            sparse.forget(index, index);
         }
         assert!(sparse.next_group(0, u64::MAX).is_none());
         assert!(sparse.is_unused(), "what was noted was counted, and taken back once");
-        sparse.forget(indexes[0]);
+        sparse.forget(indexes[0], indexes[0]);
         assert!(sparse.is_unused());
         sparse.group_or_make(indexes[0]);
         sparse.group_or_make(indexes[0]);
         assert!(!sparse.is_unused());
-        sparse.forget(indexes[0]);
+        sparse.forget(indexes[0], indexes[0]);
         assert!(sparse.is_unused());
+    }
+
+    #[test]
+    fn what_is_taken_back_is_not_looked_at_again() {
+        let sparse = Sparse::default();
+        let in_use = |from, last| sparse.next_group(from, last).map(|(first, _)| first);
+        // Two groups of one last table, one of the next, one of a root's own.
+        for index in [5, 512, 700, 1024] {
+            sparse.group_or_make(index).unwrap();
+        }
+        let noted = |at: usize| sparse.1.get().unwrap().used[at].load(Relaxed);
+        sparse.forget(512, 575);
+        assert_eq!(noted(0), 0b110, "a part of a table");
+        assert_eq!(in_use(6, 2000), Some(0));
+        assert_eq!(in_use(64, 2000), Some(640));
+        sparse.forget(512, 1023);
+        assert_eq!(noted(0), 0b100, "all of it");
+        assert_eq!(in_use(64, 2000), Some(1024));
+        sparse.group_or_make(1023).unwrap();
+        assert_eq!((noted(0), in_use(64, 2000)), (0b110, Some(960)));
+        assert!(!sparse.is_unused());
+        sparse.forget(0, (1 << 18) - 1);
+        assert!(sparse.is_unused());
+        assert_eq!((noted(0), in_use(0, u64::MAX)), (0, None));
     }
 }

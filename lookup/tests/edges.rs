@@ -239,24 +239,56 @@ fn a_stray_word_is_no_answer() {
 }
 
 /// A node that was left empty is no sign that nothing lives here: what is above
-/// it counts, by whichever way a granule is asked for.
+/// it counts, by whichever way a granule is asked for. And it does not stay.
 #[test]
 fn a_granule_of_a_large_block_is_refused_by_every_way() {
     let ram = Ram::new();
     let (tree, one, other) = (ram.tree(), block(5, 0), block(6, 0));
     let leaf = tree.leaf();
-    tree.publish_immediate(one, raw(1, 0)).unwrap();
-    tree.lead(&leaf, one);
-    tree.clear_immediate(one).unwrap();
     for order in [24, 63] {
+        tree.publish_immediate(one, raw(1, 0)).unwrap();
+        tree.lead(&leaf, one);
+        tree.clear_immediate(one).unwrap();
+        assert_eq!(tree.validate().unwrap().attached_nodes, 3);
         let large = block(0, order);
         tree.publish_immediate(large, raw(2, order)).unwrap();
         let overlap = LookupError::Overlap { asked: other, found: large };
         assert_eq!(tree.publish_immediate(other, raw(3, 0)), Err(overlap));
         assert!(!tree.publish_by(&leaf, other, raw(3, 0)));
         assert!(!tree.publish_if_there(other, raw(3, 0)), "order {order} lives there");
-        assert_eq!(tree.validate().unwrap().immediates, 1);
+        let summary = tree.validate().unwrap();
+        assert_eq!((summary.immediates, summary.attached_nodes), (1, 0));
         assert_eq!(tree.clear_immediate(large), Ok(raw(2, order)));
     }
+    assert!(!tree.publish_if_there(other, raw(3, 0)), "no node is there");
+    tree.publish_immediate(one, raw(1, 0)).unwrap();
     assert!(tree.publish_if_there(other, raw(3, 0)));
+}
+
+/// Nodes under a block above the sections go only when nothing is in its way.
+#[test]
+fn a_refused_large_block_unlinks_nothing() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let (one, far) = (block(5, 0), block(200 << 18, 0));
+    tree.publish_immediate(one, raw(1, 0)).unwrap();
+    tree.clear_immediate(one).unwrap();
+    tree.publish_immediate(far, raw(2, 0)).unwrap();
+    let large = block(0, 30);
+    let overlap = LookupError::Overlap { asked: large, found: far };
+    assert_eq!(tree.publish_immediate(large, raw(3, 30)), Err(overlap));
+    assert!(tree.publish_if_there(one, raw(1, 0)), "its node is there");
+    tree.clear_immediate(one).unwrap();
+    tree.clear_immediate(far).unwrap();
+    tree.publish_immediate(large, raw(3, 30)).unwrap();
+    tree.clear_immediate(large).unwrap();
+    // All six come back once no reader is left.
+    while tree.nodes() != 0 {
+        tree.settle();
+        pin().flush();
+    }
+    tree.publish_immediate(far, raw(2, 0)).unwrap();
+    let guard = pin();
+    let found = tree.find(far.base(), &guard).and_then(|found| found.immediate());
+    assert_eq!(found, Some(raw(2, 0)));
 }

@@ -101,6 +101,15 @@ fn r12_mark_against_short_free() {
     });
 }
 
+/// The same, where it looks afterwards at what the marker noted, and takes the word
+/// by plain stores.
+fn r12_mark_against_plain_free() {
+    r12_free(|ram| {
+        let ram = ram.clone();
+        Box::new(move || ram.tree().clear_noted(one()).expect("ours"))
+    });
+}
+
 fn r12_free(clear: fn(&Ram) -> Box<dyn FnOnce() + Send>) {
     let (ground, ram, shared) = ground();
     assert!(ground.take_exact(one()), "free");
@@ -138,6 +147,21 @@ fn r12_mark_meets_a_free_by_a_short_cut() {
 #[test]
 fn r12_twin_cleared_without_a_barrier() {
     twin("R12, short cut", "cleared without a barrier", r12_mark_against_short_free);
+}
+
+#[test]
+fn r12_mark_meets_a_free_by_plain_stores() {
+    model("R12 failure || free by plain stores", 223, r12_mark_against_plain_free);
+}
+
+#[test]
+fn r12_twin_cleared_plainly_without_a_barrier() {
+    twin("R12, plain stores", "cleared without a barrier", r12_mark_against_plain_free);
+}
+
+#[test]
+fn r12_twin_freed_plainly_without_looking_at_the_poison() {
+    twin("R12, plain stores", "freed without looking at the poison", r12_mark_against_plain_free);
 }
 
 #[test]

@@ -297,7 +297,7 @@ impl State {
     /// Gives an isolated block back that was noted already.
     fn give_back(&self, slot: &Slot, block: Block) -> Result<(), Error> {
         // Absent only where memory for the node was out.
-        let _word = self.tree.clear_immediate(block);
+        let _word = self.tree.clear_noted(block);
         match self.stock.is_suspect(block) {
             true => self.give(slot, block),
             false => self.stock.give_past(slot, block),

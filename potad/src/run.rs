@@ -110,7 +110,7 @@ impl Zone {
         let freed = state.with_slot(|slot| {
             state.runs.lock().remove(range.first().0);
             range.cover().try_for_each(|block| {
-                state.tree.clear_immediate(block).map_err(Error::Lookup)?;
+                state.tree.clear_noted(block).map_err(Error::Lookup)?;
                 state.give(slot, block)
             })
         });

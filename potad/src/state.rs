@@ -485,7 +485,7 @@ impl State {
         if !self.tree.clear_by(&slot.leaf, code.block()) {
             // While the granules are still the caller's.
             self.tree.lead(&slot.leaf, code.block());
-            self.tree.clear_immediate(code.block()).map_err(Error::Lookup)?;
+            self.tree.clear_noted(code.block()).map_err(Error::Lookup)?;
         }
         if slot.give_at_hand(&self.stock, code) {
             return Ok(());

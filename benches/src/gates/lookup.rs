@@ -87,7 +87,9 @@ pub(super) fn lock_unlock() -> Option<f64> {
     hot_calls(|tree, at| u64::from(tree.lock_with::<Folio>(at, &outer).is_some()))
 }
 
-/// Publishing and clearing a raw block, at the order where it takes longest.
+/// Publishing and clearing a raw block as an allocator does that looks afterwards at
+/// what markers of failures note, at the order where it takes longest. Of each
+/// order the best of five turns: else one stall in any of them is the answer.
 pub(super) fn publish_clear() -> Option<f64> {
     let tree = Tree::<Ram>::new();
     let pairs = |order: Order, count: usize| {
@@ -95,15 +97,16 @@ pub(super) fn publish_clear() -> Option<f64> {
         let raw = Immediate::new(Subtype::Raw, OwnerId(1), order);
         let pair = |_| {
             let published = tree.publish_immediate(block, raw);
-            u64::from(published.is_ok() && tree.clear_immediate(block).is_ok())
+            u64::from(published.is_ok() && tree.clear_noted(block).is_ok())
         };
         per_step(count, || (0..count).map(pair).sum())
     };
     let orders = Order::all().take_while(|order| order.get() <= 36);
     let worst = orders.map(|order| {
         pairs(order, 1000);
-        pairs(order, 20_000)
+        (0..5).map(|_| pairs(order, 4000)).reduce(f64::min)
     });
+    let worst = worst.flatten();
     worst.reduce(f64::max)
 }
 
