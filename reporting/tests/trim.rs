@@ -80,6 +80,22 @@ fn what_is_not_trimmed_stays_out_of_circulation() {
 }
 
 #[test]
+fn blocks_are_cut_to_the_largest_piece_and_no_smaller() {
+    for (most, pieces) in [(1, 16), (4, 4), (8, 2), (16, 1), (32, 1)] {
+        let swap = swap();
+        let source = TrimSource::new(swap.clone());
+        source.free(swap.alloc_bare(order(4)).unwrap()).unwrap();
+        let policy = Policy::before_reuse().max_piece(most);
+        let mut reporter = Reporter::new(&source, Recording::new(), policy).unwrap();
+        // What is cut off waits for the next pass.
+        (0..20).for_each(|now| run(&mut reporter, now * 1_000_000_000));
+        let reported = reporter.stats().outcome(Outcome::Reported);
+        assert_eq!((reported.blocks, reported.bytes), (pieces, 16), "at most {most}");
+        assert_eq!(swap.validate(), Ok(SLOTS));
+    }
+}
+
+#[test]
 fn whoever_needs_the_space_more_gives_up_the_discard() {
     let swap = swap();
     let source = TrimSource::new(swap.clone());
