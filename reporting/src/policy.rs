@@ -361,6 +361,21 @@ mod tests {
         }
     }
 
+    /// The table above, with its units.
+    #[test]
+    fn presets_are_what_their_table_says() {
+        for (policy, milliseconds, smallest, patience) in [
+            (Policy::eager(), 100, 1, 1),
+            (Policy::balanced(), 1_000, 64 << 10, 3),
+            (Policy::cold(), 30_000, 2 << 20, 1),
+            (Policy::before_reuse(), 50, 1, 1),
+        ] {
+            assert_eq!(policy.interval, milliseconds * 1_000_000);
+            assert_eq!((policy.min_bytes(1), policy.patience), (Some(smallest), patience));
+        }
+        assert_eq!(Policy::never().interval, NEVER);
+    }
+
     #[test]
     fn bad_numbers_are_refused_with_what_was_asked() {
         let rule = Rule { min_bytes: 1, every: 1 };
