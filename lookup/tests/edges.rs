@@ -117,6 +117,30 @@ fn an_empty_node_goes_when_its_block_is_published_and_comes_back() {
     panic!("{} of 6000 nodes do not come back", tree.nodes());
 }
 
+/// Whoever gives up much of a tree does so in steps of bounded length.
+#[test]
+fn a_prune_stops_at_its_budget_and_says_where_to_go_on() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    for at in 0..64 {
+        tree.publish_immediate(block(at << 12, 0), raw(1, 0)).unwrap();
+        tree.clear_immediate(block(at << 12, 0)).unwrap();
+    }
+    let nodes = || tree.validate().unwrap().attached_nodes;
+    assert_eq!(nodes(), 1 + 2 * 64);
+    let section = block(0, 18).granules();
+    let (mut from, mut rounds) = (Some(Granule(0)), 0);
+    while let Some(start) = from {
+        let before = nodes();
+        from = tree.prune(section, start, 10);
+        // Each with what is below it, which is one here.
+        assert!(before - nodes() <= 20, "{} at once", before - nodes());
+        rounds += 1;
+    }
+    assert_eq!(nodes(), 0);
+    assert!(rounds > 6, "{rounds}");
+}
+
 #[test]
 fn a_marked_descriptor_tells_its_teardown() {
     let ram = Ram::new();

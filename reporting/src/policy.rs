@@ -35,6 +35,9 @@
 //! | `cold`          | 30 s     | 2 MiB at 30 s                        | memory that is not short |
 //! | `before_reuse`  | 50 ms    | from 1 granule, at once              | TRIM: the source holds blocks until reported |
 //! | `never`         | -        | only what is pulled                  | contents that must stay  |
+//!
+//! All of them look at an asynchronous device every 10 ms, leave alone for 60 s what
+//! was declined, and wait 2 s after a failure, at most 5 minutes after more.
 
 use crate::ReportingError;
 use crate::pace::SECOND;
@@ -372,6 +375,8 @@ mod tests {
         ] {
             assert_eq!(policy.interval, milliseconds * 1_000_000);
             assert_eq!((policy.min_bytes(1), policy.patience), (Some(smallest), patience));
+            let waits = [policy.poll, policy.decline_ttl, policy.backoff, policy.backoff_max];
+            assert_eq!(waits, [10, 60_000, 2_000, 300_000].map(|wait| wait * 1_000_000));
         }
         assert_eq!(Policy::never().interval, NEVER);
     }

@@ -96,6 +96,38 @@ fn blocks_are_cut_to_the_largest_piece_and_no_smaller() {
 }
 
 #[test]
+fn a_pass_offers_each_block_once_whatever_comes_back() {
+    let swap = swap();
+    let source = TrimSource::new(swap.clone());
+    take(&swap, order(4)).into_iter().for_each(|block| source.free(block).unwrap());
+    let want = Want {
+        min_order: Order::ZERO,
+        max_order: order(4),
+        age: Age::Any,
+        patient: false,
+        max_bytes: 48,
+        spare_bytes: 0,
+        leave_bytes: 0,
+    };
+    for _pass in 0..2 {
+        let (mut cursor, mut offered) = (Cursor::default(), 0);
+        loop {
+            let mut blocks = Vec::new();
+            let progress = source.isolate(&mut cursor, &want, 5, &mut |block| blocks.push(block));
+            assert!(blocks.len() <= 3, "48 bytes are three blocks");
+            offered += blocks.len() as u64;
+            assert!(offered <= SLOTS / 16, "more than there are");
+            blocks.into_iter().for_each(|block| source.put_back(block, Outcome::NotTried));
+            if progress == Progress::EndOfPass {
+                break;
+            }
+        }
+        assert_eq!((offered, cursor), (SLOTS / 16, Cursor::default()));
+    }
+    assert_eq!((source.waiting_bytes(), source.give_up()), (SLOTS, SLOTS));
+}
+
+#[test]
 fn whoever_needs_the_space_more_gives_up_the_discard() {
     let swap = swap();
     let source = TrimSource::new(swap.clone());
