@@ -141,6 +141,37 @@ fn a_prune_stops_at_its_budget_and_says_where_to_go_on() {
     assert!(rounds > 6, "{rounds}");
 }
 
+/// Pages go back once all nodes on them are free, and none where something lives.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn what_is_pruned_goes_to_the_system_and_what_lives_stays() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let at = |index: u64| block(index << 6, 0);
+    (0..512).for_each(|index| tree.publish_immediate(at(index), raw(1, 0)).unwrap());
+    (256..512).for_each(|index| assert!(tree.clear_immediate(at(index)).is_ok()));
+    let bytes = tree.bytes();
+    let upper = Granules::new(at(256).base(), Granule((512 << 6) - 1)).unwrap();
+    assert_eq!(tree.prune(upper, upper.first(), u32::MAX), None);
+    tree.settle();
+    for _ in 0..100_000 {
+        if tree.bytes() < bytes {
+            break;
+        }
+        pin().flush();
+        std::thread::yield_now();
+    }
+    // 512 bytes each, and the last pages have neighbours.
+    assert!(bytes - tree.bytes() > 200 * 512, "{} bytes", bytes - tree.bytes());
+    let guard = pin();
+    for index in 0..256 {
+        let found = tree.find(at(index).base(), &guard);
+        assert_eq!(found.and_then(|found| found.immediate()), Some(raw(1, 0)), "{index}");
+    }
+    (256..512).for_each(|index| tree.publish_immediate(at(index), raw(1, 0)).unwrap());
+    assert_eq!(tree.validate().unwrap().immediates, 512);
+}
+
 #[test]
 fn a_marked_descriptor_tells_its_teardown() {
     let ram = Ram::new();
