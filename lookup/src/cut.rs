@@ -145,8 +145,8 @@ impl<H: Home> Tree<H> {
             if carry {
                 cut.heads(self).for_each(poison_head);
             }
-            let is_piece = !head.is_link() && !head.is_empty();
-            let next = if carry && is_piece { head.poisoned() } else { head };
+            // A link, or nothing, takes no mark and stays what it is.
+            let next = if carry { head.poisoned() } else { head };
             // `AcqRel` pairs with `poison_immediate`: a mark that came before is
             // carried on. Failing: one arrived, or the block is gone.
             match slots[0].compare_exchange(

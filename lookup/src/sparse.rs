@@ -473,4 +473,30 @@ mod tests {
         assert!(sparse.is_unused());
         assert_eq!((noted(0), in_use(0, u64::MAX)), (0, None));
     }
+
+    #[test]
+    fn the_next_group_is_the_first_noted_one_of_the_range() {
+        let children = [1, 2, 63, 64, 65, 200, 511];
+        let mut noted: Vec<u64> = [0, 1, 5, 7].map(|group| group * 64).into();
+        noted.extend(children.iter().flat_map(|child| [child << 9, child << 9 | 320]));
+        noted.extend(children.iter().flat_map(|child| [child << 18 | 64, child << 18 | 511 << 9]));
+        noted.push(1 << 36);
+        let sparse = Sparse::default();
+        for &first in noted.iter().rev() {
+            sparse.group_or_make(first + 7).unwrap();
+        }
+        let near = |&first: &u64| [first, first + 1, first + 63, first + 64, first.max(1) - 1];
+        let mut ends: Vec<u64> = noted.iter().flat_map(near).collect();
+        ends.extend([511, 512, (1 << 18) - 1, 1 << 18, (1 << 27) - 1, 1 << 27, 1 << 45, u64::MAX]);
+        for (&from, &last) in ends.iter().flat_map(|from| ends.iter().map(move |last| (from, last)))
+        {
+            if from <= last {
+                let is_next = |&&first: &&u64| first + 63 >= from && first <= last;
+                let next = sparse.next_group(from, last).map(|(first, _)| first);
+                assert_eq!(next.as_ref(), noted.iter().find(is_next), "{from:#x}..={last:#x}");
+            }
+        }
+        let (first, group) = sparse.next_group(130, 1 << 9).unwrap();
+        assert!(core::ptr::eq(group, sparse.group(first).unwrap()));
+    }
 }

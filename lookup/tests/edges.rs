@@ -117,6 +117,61 @@ fn an_empty_node_goes_when_its_block_is_published_and_comes_back() {
     panic!("{} of 6000 nodes do not come back", tree.nodes());
 }
 
+/// Whoever gives up much of a tree does so in steps of bounded length.
+#[test]
+fn a_prune_stops_at_its_budget_and_says_where_to_go_on() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    for at in 0..64 {
+        tree.publish_immediate(block(at << 12, 0), raw(1, 0)).unwrap();
+        tree.clear_immediate(block(at << 12, 0)).unwrap();
+    }
+    let nodes = || tree.validate().unwrap().attached_nodes;
+    assert_eq!(nodes(), 1 + 2 * 64);
+    let section = block(0, 18).granules();
+    let (mut from, mut rounds) = (Some(Granule(0)), 0);
+    while let Some(start) = from {
+        let before = nodes();
+        from = tree.prune(section, start, 10);
+        // Each with what is below it, which is one here.
+        assert!(before - nodes() <= 20, "{} at once", before - nodes());
+        rounds += 1;
+    }
+    assert_eq!(nodes(), 0);
+    assert!(rounds > 6, "{rounds}");
+}
+
+/// Pages go back once all nodes on them are free, and none where something lives.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn what_is_pruned_goes_to_the_system_and_what_lives_stays() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let at = |index: u64| block(index << 6, 0);
+    (0..512).for_each(|index| tree.publish_immediate(at(index), raw(1, 0)).unwrap());
+    (256..512).for_each(|index| assert!(tree.clear_immediate(at(index)).is_ok()));
+    let bytes = tree.bytes();
+    let upper = Granules::new(at(256).base(), Granule((512 << 6) - 1)).unwrap();
+    assert_eq!(tree.prune(upper, upper.first(), u32::MAX), None);
+    tree.settle();
+    for _ in 0..100_000 {
+        if tree.bytes() < bytes {
+            break;
+        }
+        pin().flush();
+        std::thread::yield_now();
+    }
+    // 512 bytes each, and the last pages have neighbours.
+    assert!(bytes - tree.bytes() > 200 * 512, "{} bytes", bytes - tree.bytes());
+    let guard = pin();
+    for index in 0..256 {
+        let found = tree.find(at(index).base(), &guard);
+        assert_eq!(found.and_then(|found| found.immediate()), Some(raw(1, 0)), "{index}");
+    }
+    (256..512).for_each(|index| tree.publish_immediate(at(index), raw(1, 0)).unwrap());
+    assert_eq!(tree.validate().unwrap().immediates, 512);
+}
+
 #[test]
 fn a_marked_descriptor_tells_its_teardown() {
     let ram = Ram::new();

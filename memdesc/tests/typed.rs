@@ -397,3 +397,66 @@ fn numbers_of_kinds_are_in_range_and_differ() {
     assert_eq!((slab.get(), kinds.name(slab)), (5, Some("Slab")));
     assert_eq!(kinds.name(Kind::new(2).unwrap()), None);
 }
+
+/// Once another has taken the block over, the last put frees the descriptor and
+/// asks no home.
+#[test]
+fn a_moved_descriptor_describes_nothing_and_is_freed_without_its_home() {
+    let home = OneSlot::new();
+    let folio = home.publish_folio();
+    let locked = folio.lock();
+    assert!(folio.header().describes(Granule(8)) && !folio.header().describes(Granule(7)));
+    home.0.slot.store(Word::EMPTY, Release);
+    // SAFETY: the only slot was cleared just above, and nobody stores the word
+    // again.
+    unsafe { locked.set_moved() };
+    assert!(locked.is_moved() && folio.header().is_moved());
+    assert!(!folio.header().describes(Granule(8)));
+    drop(locked);
+    drop(folio);
+    assert_eq!(home.torn_down(), 0);
+    for _ in 0..1000 {
+        if home.0.dropped.load(Relaxed) == 1 {
+            return;
+        }
+        pin().flush();
+        std::thread::yield_now();
+    }
+    panic!("not freed");
+}
+
+#[test]
+fn an_immediate_block_says_what_its_word_says() {
+    let block = Block::containing(Granule(8), Order::new(3).unwrap());
+    let word = Immediate::new(Subtype::Raw, OwnerId(7), block.order());
+    let found = Found::<OneSlot>::Immediate(word, block);
+    assert_eq!((found.immediate(), found.block()), (Some(word), block));
+    assert_eq!((found.owner(), found.kind_name()), (OwnerId(7), Subtype::Raw.name()));
+    assert!(found.descriptor().is_none() && found.downcast::<Folio>().is_none());
+}
+
+/// Whoever waits long for a lock sleeps, and is woken.
+#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+#[test]
+fn waiting_for_a_lock_takes_no_processor() {
+    // Hundredths of a second that this thread has run, in user and in kernel.
+    fn ran() -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+    let home = OneSlot::new();
+    let folio = home.publish_folio();
+    let counted = folio.try_clone().unwrap();
+    let locked = folio.lock();
+    let waiter = std::thread::spawn(move || {
+        let before = ran();
+        drop(counted.lock());
+        ran() - before
+    });
+    // One that went round would run for a good part of it, on whatever processor.
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    drop(locked);
+    let ran = waiter.join().unwrap();
+    assert!(ran < 6, "{ran} of 60");
+}

@@ -347,6 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn a_region_is_fresh_but_for_the_first_word_that_was_taken() {
+        let forest = four_regions();
+        assert!(!is_fresh_but_for(&forest, 13), "nothing is taken");
+        leave_none(&forest, 13);
+        assert!(is_fresh_but_for(&forest, 13) && !is_fresh_but_for(&forest, 16));
+        leave_none(&forest, 8);
+        assert!(!is_fresh_but_for(&forest, 8), "it was open before");
+    }
+
+    #[test]
     fn an_empty_region_is_passed_by_and_found_again() {
         let (forest, homes) = (four_regions(), Homes::default());
         let one = Block::containing(Granule(0), Order::ZERO);

@@ -51,6 +51,8 @@ fn handles_say_what_they_are_and_where() {
     let folio = ram.alloc(order(6), Folio).unwrap();
     assert_eq!(print(&folio), format!("folio({:?})", folio.block()));
     assert_eq!(folio.owner(), OwnerId::RESOURCE);
+    let shared = ram.get::<Folio>(folio.address()).unwrap();
+    assert_eq!(print(shared.home()), "Home(ram)");
 
     let id = ram.id();
     assert_eq!(print(&ram), format!("Zone {{ name: \"ram\", id: {id} }}"));

@@ -40,6 +40,19 @@ fn a_run_is_one_block_else_two_else_four_else_eight_else_refused() {
 }
 
 #[test]
+fn runs_come_at_the_highest_alignment_and_the_lowest_first_among_equals() {
+    let ram = ram(512 * 4096);
+    let taken = [(0, 37), (40, 64), (72, 256), (264, 512)];
+    let taken = taken.map(|(first, end)| ram.alloc_at(first * 4096..end * 4096).unwrap());
+    let run = || ram.alloc_run(3 * 4096, Align::new(4096).unwrap()).map(|run| run.base().0);
+    for at in [64, 68, 256, 260, 37] {
+        assert_eq!(run(), Ok(at));
+    }
+    assert_eq!(run(), Err(Error::NoRun { granules: 3 }));
+    taken.into_iter().for_each(|run| ram.free_run(run).unwrap());
+}
+
+#[test]
 fn a_refused_run_leaves_nothing_behind() {
     let ram = ram(16 * MIB);
     // Every other MiB is taken.

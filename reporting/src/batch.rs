@@ -274,3 +274,19 @@ impl<S: ReportSource> Drop for Batch<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_is_offered_what_is_aligned_at_both_ends_and_of_a_size_it_takes() {
+        let caps = Caps { align: 0x1000, min_bytes: 0x2000, max_bytes: 0x8000, ..Caps::DEFAULT };
+        let fits = |first, bytes| fits(&caps, ByteRange::new(first, bytes).unwrap());
+        assert!(fits(0x3000, 0x2000) && fits(0x3000, 0x8000));
+        let refused = [(0x3800, 0x2000), (0x3000, 0x2800), (0x3000, 0x1000), (0x3000, 0x9000)];
+        for (first, bytes) in refused {
+            assert!(!fits(first, bytes), "{first:#x}+{bytes:#x}");
+        }
+    }
+}

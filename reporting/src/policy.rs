@@ -35,6 +35,9 @@
 //! | `cold`          | 30 s     | 2 MiB at 30 s                        | memory that is not short |
 //! | `before_reuse`  | 50 ms    | from 1 granule, at once              | TRIM: the source holds blocks until reported |
 //! | `never`         | -        | only what is pulled                  | contents that must stay  |
+//!
+//! All of them look at an asynchronous device every 10 ms, leave alone for 60 s what
+//! was declined, and wait 2 s after a failure, at most 5 minutes after more.
 
 use crate::ReportingError;
 use crate::pace::SECOND;
@@ -359,6 +362,23 @@ mod tests {
         ] {
             assert_eq!(policy.check(), Ok(()));
         }
+    }
+
+    /// The table above, with its units.
+    #[test]
+    fn presets_are_what_their_table_says() {
+        for (policy, milliseconds, smallest, patience) in [
+            (Policy::eager(), 100, 1, 1),
+            (Policy::balanced(), 1_000, 64 << 10, 3),
+            (Policy::cold(), 30_000, 2 << 20, 1),
+            (Policy::before_reuse(), 50, 1, 1),
+        ] {
+            assert_eq!(policy.interval, milliseconds * 1_000_000);
+            assert_eq!((policy.min_bytes(1), policy.patience), (Some(smallest), patience));
+            let waits = [policy.poll, policy.decline_ttl, policy.backoff, policy.backoff_max];
+            assert_eq!(waits, [10, 60_000, 2_000, 300_000].map(|wait| wait * 1_000_000));
+        }
+        assert_eq!(Policy::never().interval, NEVER);
     }
 
     #[test]

@@ -22,7 +22,9 @@ fn a_pass_reports_everything_once() {
     assert!(reporter.driver().calls().iter().all(|call| call.len() == 1));
     run_until(&mut reporter, 10 * SECOND);
     assert_eq!(reporter.driver().calls().len(), 8);
-    assert_eq!(reporter.stats().ranged_blocks, 256);
+    let stats = reporter.stats();
+    assert_eq!((stats.batches, stats.calls, stats.ranges, stats.ranged_blocks), (8, 8, 8, 256));
+    assert_eq!(stats.range_bytes.total(), 8);
 }
 
 #[test]

@@ -80,6 +80,54 @@ fn what_is_not_trimmed_stays_out_of_circulation() {
 }
 
 #[test]
+fn blocks_are_cut_to_the_largest_piece_and_no_smaller() {
+    for (most, pieces) in [(1, 16), (4, 4), (8, 2), (16, 1), (32, 1)] {
+        let swap = swap();
+        let source = TrimSource::new(swap.clone());
+        source.free(swap.alloc_bare(order(4)).unwrap()).unwrap();
+        let policy = Policy::before_reuse().max_piece(most);
+        let mut reporter = Reporter::new(&source, Recording::new(), policy).unwrap();
+        // What is cut off waits for the next pass.
+        (0..20).for_each(|now| run(&mut reporter, now * 1_000_000_000));
+        let reported = reporter.stats().outcome(Outcome::Reported);
+        assert_eq!((reported.blocks, reported.bytes), (pieces, 16), "at most {most}");
+        assert_eq!(swap.validate(), Ok(SLOTS));
+    }
+}
+
+#[test]
+fn a_pass_offers_each_block_once_whatever_comes_back() {
+    let swap = swap();
+    let source = TrimSource::new(swap.clone());
+    take(&swap, order(4)).into_iter().for_each(|block| source.free(block).unwrap());
+    let want = Want {
+        min_order: Order::ZERO,
+        max_order: order(4),
+        age: Age::Any,
+        patient: false,
+        max_bytes: 48,
+        spare_bytes: 0,
+        leave_bytes: 0,
+    };
+    for _pass in 0..2 {
+        let (mut cursor, mut offered) = (Cursor::default(), 0);
+        loop {
+            let mut blocks = Vec::new();
+            let progress = source.isolate(&mut cursor, &want, 5, &mut |block| blocks.push(block));
+            assert!(blocks.len() <= 3, "48 bytes are three blocks");
+            offered += blocks.len() as u64;
+            assert!(offered <= SLOTS / 16, "more than there are");
+            blocks.into_iter().for_each(|block| source.put_back(block, Outcome::NotTried));
+            if progress == Progress::EndOfPass {
+                break;
+            }
+        }
+        assert_eq!((offered, cursor), (SLOTS / 16, Cursor::default()));
+    }
+    assert_eq!((source.waiting_bytes(), source.give_up()), (SLOTS, SLOTS));
+}
+
+#[test]
 fn whoever_needs_the_space_more_gives_up_the_discard() {
     let swap = swap();
     let source = TrimSource::new(swap.clone());

@@ -154,11 +154,15 @@ impl<V: Value> Edit<'_, V> {
         let way = if part == range { way } else { Way::Copy };
         let changed = |now| Ok(Some(Change { now, old: Old::Taken }));
         let child = match self.node(old, level, part, way)? {
-            Edited::Stands if self.value.is_none() || part == range => return Ok(None),
+            // A value that goes on outside: what is made of it in the node is a
+            // copy's, so the node does not stand.
+            Edited::Stands => {
+                debug_assert!(self.value.is_none() || part == range);
+                return Ok(None);
+            }
             Edited::Becomes(child) if self.value.is_none() || part == range => {
                 return changed(child);
             }
-            Edited::Stands => Some(old),
             Edited::Becomes(child) => child,
         };
         // The range goes on outside of the node's addresses: a node above

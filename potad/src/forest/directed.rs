@@ -238,3 +238,26 @@ fn seed_of(count: u64, align: Order) -> Order {
 fn highest_run(bits: u64, run: u32) -> Option<u64> {
     lowest_run(bits.reverse_bits(), run).map(u64::reverse_bits)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// What is searched for first must be there wherever a run lies, and the
+    /// larger it is the fewer places are looked at.
+    #[test]
+    fn every_run_contains_its_seed_and_the_worst_nothing_larger() {
+        let holds = |first: u64, count: u64, order: Order| {
+            first.next_multiple_of(order.granules()) + order.granules() <= first + count
+        };
+        for count in 1..140 {
+            for align in 0..9 {
+                let seed = seed_of(count, Order::new(align).unwrap());
+                let mut runs = (0..1024u64).step_by(1 << align);
+                assert!(runs.all(|first| holds(first, count, seed)), "{count} at 2^{align}");
+            }
+            let larger = Order::new(seed_of(count, Order::ZERO).get() + 1).unwrap();
+            assert!((0..1024).any(|first| !holds(first, count, larger)), "{count}");
+        }
+    }
+}
