@@ -197,6 +197,18 @@ impl<H: Home> Tree<H> {
     }
 }
 
+/// Whether the bug is planted: then the first step is done, what the word says is
+/// gone, and that it is there is yet to go.
+#[inline(always)]
+pub(crate) fn is_emptied_in_two_steps(block: Block, slots: &[AtomicWord]) -> bool {
+    let is_planted = seeded!("word emptied in two steps");
+    if is_planted {
+        let rest = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, block.order());
+        slots[0].store(rest.pack(), Ordering::Release);
+    }
+    is_planted
+}
+
 /// Empties the slots of an immediate block and returns what its word said.
 #[inline]
 pub(crate) fn take_immediate(block: Block, slots: &[AtomicWord]) -> Result<Immediate, LookupError> {
@@ -205,10 +217,7 @@ pub(crate) fn take_immediate(block: Block, slots: &[AtomicWord]) -> Result<Immed
         clear(slots);
         return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
     }
-    if seeded!("word emptied in two steps") {
-        // What it says first, that it is there last.
-        let rest = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, block.order());
-        slots[0].store(rest.pack(), Ordering::Release);
+    if is_emptied_in_two_steps(block, slots) {
         clear(slots);
         return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
     }
