@@ -215,9 +215,19 @@ impl Closing {
     /// it lies in a range on its way out: a free claimed block has no words below
     /// its own, until it is broken.
     pub(crate) fn ensure(&self, at: Granule) -> Result<(), OutOfMemory> {
-        let removals = self.removals();
+        let removals = self.removals.lock();
         let mut around = removals.iter().filter(|removing| removing.range.contains(at));
         around.try_for_each(|removing| removing.claimed.ensure_from(0, at))
+    }
+
+    /// What carving a granule of a block of a level, at most, out of what any
+    /// removal has claimed can take; see [`Forest::need_below`].
+    pub(crate) fn need_below(&self, level: u32) -> Need {
+        let removals = self.removals.lock();
+        let need =
+            |removing: &Arc<Removing>| removing.claimed.need_below(level, removing.range.last());
+        // One carve at a time: what is put by for one forest will do for another.
+        removals.iter().map(need).fold(Need::default(), |most, need| most.or(&need))
     }
 
     /// The removals under way.
@@ -348,12 +358,6 @@ impl Removing {
         // or after a rendezvous.
         self.granules.fetch_add(granules, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// What carving a granule out of what is claimed can take; see
-    /// [`Forest::need_below`].
-    pub(crate) fn need_below(&self, level: u32) -> Need {
-        self.claimed.need_below(level, self.range.last())
     }
 
     /// Granules claimed so far.

@@ -95,12 +95,9 @@ impl State {
         }
         let last = self.spans.lock().iter().last();
         let Some(last) = last else { return Ok(()) };
-        let (level, last) = (self.largest_order().level(), last.last());
-        let mut need = self.stock.forest.need_below(level, last);
-        // One carve at a time: what is put by for one forest will do for another.
-        for removing in &self.closing.removals() {
-            need = need.or(&removing.need_below(level));
-        }
+        let level = self.largest_order().level();
+        let own = self.stock.forest.need_below(level, last.last());
+        let need = own.or(&self.closing.need_below(level));
         self.stock.reserve.lock().fill(&need)
     }
 
