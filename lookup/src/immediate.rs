@@ -197,16 +197,11 @@ impl<H: Home> Tree<H> {
     }
 }
 
-/// Whether the bug is planted: then the first step is done, what the word says is
-/// gone, and that it is there is yet to go.
-#[inline(always)]
-pub(crate) fn is_emptied_in_two_steps(block: Block, slots: &[AtomicWord]) -> bool {
-    let is_planted = seeded!("word emptied in two steps");
-    if is_planted {
-        let rest = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, block.order());
-        slots[0].store(rest.pack(), Ordering::Release);
-    }
-    is_planted
+/// The first step of a bug of two: what the word says is gone, and that it is there
+/// is yet to go.
+pub(crate) fn forget_owner(block: Block, slots: &[AtomicWord]) {
+    let rest = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, block.order());
+    slots[0].store(rest.pack(), Ordering::Release);
 }
 
 /// Empties the slots of an immediate block and returns what its word said.
@@ -217,7 +212,8 @@ pub(crate) fn take_immediate(block: Block, slots: &[AtomicWord]) -> Result<Immed
         clear(slots);
         return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
     }
-    if is_emptied_in_two_steps(block, slots) {
+    if seeded!("word emptied in two steps") {
+        forget_owner(block, slots);
         clear(slots);
         return Immediate::unpack(seen).ok_or(LookupError::WrongWord { asked: block });
     }

@@ -30,7 +30,7 @@
 //! the user's own, and one of a line that is written when a node is unlinked;
 //! one by way of a section, a load more per level.
 
-use crate::immediate::is_emptied_in_two_steps;
+use crate::immediate::forget_owner;
 use crate::node::Nodes;
 use crate::publish::{are_of, clear};
 use crate::slots::{covering, index_of, place_of};
@@ -254,7 +254,9 @@ pub(crate) fn clear_own(block: Block, slots: &[AtomicWord]) -> bool {
     let word = slots[0].load(Ordering::Relaxed);
     let own = Immediate::is_of(word, block.order()) && are_of(slots, word);
     if own {
-        is_emptied_in_two_steps(block, slots);
+        if memdesc::seeded!("word emptied in two steps") {
+            forget_owner(block, slots);
+        }
         clear(slots);
         cleared();
     }

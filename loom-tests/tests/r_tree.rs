@@ -5,7 +5,7 @@
 use loom::thread;
 use loom_tests::home::*;
 use loom_tests::{model, twin};
-use memdesc::{Granule, OwnerId, pin};
+use memdesc::{Block, Granule, OwnerId, pin};
 
 /// R8, raw: of marking a block as failed and freeing it, one sees the other.
 fn r8_mark_against_free() {
@@ -130,9 +130,19 @@ fn r10_twin_linked_before_filled() {
 /// A node that is unlinked and used elsewhere: a reader on its way through it
 /// never answers with what lives there then.
 fn node_goes_and_comes() {
+    node_goes_for(block(0, 18));
+}
+
+/// The same for a block above the sections, under which nodes are unlinked too.
+fn node_goes_for_a_large_block() {
+    node_goes_for(block(0, 24));
+}
+
+fn node_goes_for(whole: Block) {
     let ram = Ram::new();
     let tree = ram.tree();
-    let (here, whole, elsewhere) = (block(0, 12), block(0, 18), block(1 << 18, 12));
+    let order = whole.order().get();
+    let (here, elsewhere) = (block(0, 12), block(1 << order, 12));
     tree.publish_immediate(here, raw(1, 12)).unwrap();
     let reader = {
         let ram = ram.clone();
@@ -143,11 +153,21 @@ fn node_goes_and_comes() {
         })
     };
     tree.clear_immediate(here).unwrap();
-    tree.publish_immediate(whole, raw(2, 18)).unwrap();
+    tree.publish_immediate(whole, raw(2, order)).unwrap();
     tree.clear_immediate(whole).unwrap();
     tree.settle();
     tree.publish_immediate(elsewhere, raw(3, 12)).unwrap();
     reader.join().unwrap();
+}
+
+#[test]
+fn a_node_under_a_large_block_is_not_reused_under_a_reader() {
+    model("node below || find", 450, node_goes_for_a_large_block);
+}
+
+#[test]
+fn twin_node_below_without_a_grace_period() {
+    twin("node below", "node reused without a grace period", node_goes_for_a_large_block);
 }
 
 #[test]

@@ -434,29 +434,3 @@ fn an_immediate_block_says_what_its_word_says() {
     assert_eq!((found.owner(), found.kind_name()), (OwnerId(7), Subtype::Raw.name()));
     assert!(found.descriptor().is_none() && found.downcast::<Folio>().is_none());
 }
-
-/// Whoever waits long for a lock sleeps, and is woken.
-#[cfg(all(target_os = "linux", feature = "std", not(miri)))]
-#[test]
-fn waiting_for_a_lock_takes_no_processor() {
-    // Hundredths of a second that this thread has run, in user and in kernel.
-    fn ran() -> u64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let (_, after_name) = stat.rsplit_once(") ").unwrap();
-        after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
-    }
-    let home = OneSlot::new();
-    let folio = home.publish_folio();
-    let counted = folio.try_clone().unwrap();
-    let locked = folio.lock();
-    let waiter = std::thread::spawn(move || {
-        let before = ran();
-        drop(counted.lock());
-        ran() - before
-    });
-    // One that went round would run for a good part of it, on whatever processor.
-    std::thread::sleep(std::time::Duration::from_millis(600));
-    drop(locked);
-    let ran = waiter.join().unwrap();
-    assert!(ran < 6, "{ran} of 60");
-}

@@ -111,10 +111,7 @@ impl State {
         fresh: &mut Option<Fresh<Home, T>>,
     ) -> Option<Ref<T>> {
         let _inside = slot.enter()?;
-        let block = match slot.take_at_hand(&self.stock, order) {
-            Some(code) => code.block(),
-            None => self.take_slow(slot, order).ok()??,
-        };
+        let block = self.take_own(slot, order).ok()??;
         match self.tree.publish_near(&slot.leaf, block, fresh.take()?) {
             Ok(published) => Some(published),
             Err(far) => {

@@ -305,26 +305,33 @@ impl State {
         order: Order,
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        {
-            let _inside = self.gate.enter(slot);
-            if let Some(block) = self.take_own(slot, order)? {
-                return then(block).inspect_err(|_| self.give_own(slot, block));
-            }
-        }
-        self.take_closed(order, then)
+        self.take_or_close(Self::take_own, slot, order, then)
     }
 
     /// As [`take_with`](Self::take_with), of what the caller has not found at
     /// hand.
+    #[inline]
     pub(crate) fn take_missed_with<R>(
         &self,
         slot: &Slot,
         order: Order,
         then: impl FnOnce(Block) -> Result<R, Error>,
     ) -> Result<R, Error> {
+        self.take_or_close(Self::take_slow, slot, order, then)
+    }
+
+    /// As [`take_with`](Self::take_with), by `take` inside the slot's bracket.
+    #[inline(always)]
+    fn take_or_close<R>(
+        &self,
+        take: impl FnOnce(&Self, &Slot, Order) -> Result<Option<Block>, Error>,
+        slot: &Slot,
+        order: Order,
+        then: impl FnOnce(Block) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         {
             let _inside = self.gate.enter(slot);
-            if let Some(block) = self.take_slow(slot, order)? {
+            if let Some(block) = take(self, slot, order)? {
                 return then(block).inspect_err(|_| self.give_own(slot, block));
             }
         }
@@ -332,7 +339,8 @@ impl State {
     }
 
     /// Takes a block that is at hand, or not, inside the slot's bracket.
-    fn take_own(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
+    #[inline(always)]
+    pub(crate) fn take_own(&self, slot: &Slot, order: Order) -> Result<Option<Block>, Error> {
         match slot.take_at_hand(&self.stock, order) {
             Some(code) => Ok(Some(code.block())),
             None => self.take_slow(slot, order),

@@ -180,6 +180,25 @@ fn wherever_memory_runs_out_nothing_is_lost() {
     }
 }
 
+/// What a removal claims has tables of its own, and as much is put by for it.
+#[test]
+fn without_memory_one_granule_is_carved_out_of_what_a_removal_claims() {
+    // A small one, of whose zone all tables are there: for it nothing is put by.
+    let (potad, ram, _) = ram(1 << 14);
+    potad.report_failure(0, 6, FailureKind::Injected).unwrap();
+    assert_eq!(ram.stats().reserve_bytes, 0);
+    let removal = ram.hot_remove(1 << 25..1 << 26).unwrap();
+    assert_ne!(ram.stats().reserve_bytes, 0);
+    let at = (1 << 25) + 0x12_3000;
+    let report = with_memory_for(0, || potad.report_failure(at, 6, FailureKind::Found)).unwrap();
+    assert_eq!((report.first, report.quarantined), (1, 1));
+    let stats = ram.stats();
+    assert_eq!((stats.quarantined, stats.kept_whole), (2, 0), "what was put by is enough");
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.cancel();
+    assert_eq!(accounted(&ram), 1 << 14);
+}
+
 #[test]
 fn a_range_leaves_with_blocks_that_were_kept_whole() {
     let (potad, ram, _) = ram(1 << 24);

@@ -17,8 +17,8 @@
 //!
 //! # Cost
 //!
-//! A free of these orders stores a word of the hand's own; nothing else is on the
-//! hot path.
+//! A free of these orders loads one word of the hand's own where the same word was
+//! freed into last; else it moves up to four. Nothing else is on the hot path.
 
 use super::slot::CLAIMED_ORDERS;
 use memdesc::sync::atomic::Ordering;

@@ -149,6 +149,8 @@ impl Slot {
         let level = order.level();
         while let Some(word) = self.orders.last_freed(order) {
             let avoided = stock.avoided(level, word);
+            // (One that has merged since leaves the summary here: searches are
+            // spared more by that than it costs.)
             if let Some(block) = stock.forest.take_snug(level, word, order.run(), avoided) {
                 stock.on_take(block);
                 return Some(block);
