@@ -234,6 +234,47 @@ fn handles_made_of_addresses_are_checked() {
     assert_eq!(ram.validate(), Ok(256));
 }
 
+/// A hand holds the word of what it frees, eight words at a time.
+#[test]
+fn a_second_free_is_found_where_the_first_has_left_the_hand() {
+    let ram = ram(16 * MIB);
+    let mut hand = ram.hand();
+    let pages: Vec<_> = (0..4096).map(|_| hand.alloc_bare(order(0)).unwrap()).collect();
+    let again = |at| ram.bare_at(Granule(at), order(0)).unwrap();
+    let free = |hand: &mut potad::Hand, at| hand.free_bare(again(at));
+    for at in [1000, 1000 + 8 * 64, 1001] {
+        free(&mut hand, at).unwrap();
+    }
+    // The word is held again since the second, and 1000 is in no mask.
+    assert!(matches!(free(&mut hand, 1000).unwrap_err().why, Error::DoubleFree { .. }));
+    // What was free when the hand began to hold the word may be taken meanwhile.
+    let mut other = ram.hand();
+    let taken = other.alloc_bare(order(0)).unwrap();
+    assert_eq!(taken.base(), Granule(1000));
+    hand.free_bare(taken).unwrap();
+    drop((pages, other));
+    hand.flush();
+    assert_eq!(ram.validate(), Ok(3));
+}
+
+/// Where it is too late to say so, the places beside it are not lost.
+#[test]
+fn a_second_free_of_what_another_hand_freed_loses_nothing_else() {
+    let ram = ram(16 * MIB);
+    let (mut hand, mut other) = (ram.hand(), ram.hand());
+    let pages: Vec<_> = (0..4096).map(|_| hand.alloc_bare(order(0)).unwrap()).collect();
+    let again = |at| ram.bare_at(Granule(at), order(0)).unwrap();
+    hand.free_bare(again(1001)).unwrap();
+    other.free_bare(again(1000)).unwrap();
+    other.flush();
+    // The hand has looked at the word before that.
+    let _unseen = hand.free_bare(again(1000));
+    hand.free_bare(again(1002)).unwrap();
+    drop(pages);
+    hand.flush();
+    assert_eq!(ram.validate(), Ok(3));
+}
+
 #[test]
 fn a_nested_resource_imports_a_block_of_its_parent() {
     let potad = Potad::new();

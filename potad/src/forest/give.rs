@@ -43,7 +43,7 @@ impl Forest {
     /// As [`give`](Self::give), for places that were seen not to be free while
     /// the caller owned them.
     #[inline]
-    pub(crate) fn give_tested(
+    fn give_tested(
         &self,
         place: Place,
         is_warm: impl Fn(u32, u64) -> bool,
@@ -54,16 +54,36 @@ impl Forest {
             self.complete(level, word, is_warm);
             return Ok(());
         }
-        match self.add(level, word, mask)? {
-            Added::Whole if level < self.top && !is_warm(level, word) => {
-                // Not ours if somebody took a bit: the word is whole no more.
-                if self.lift(level, word) {
-                    self.complete(level, word, is_warm);
-                }
-            }
-            Added::Whole | Added::Part => {}
+        if self.add(level, word, mask)? == Added::Whole {
+            self.rise(level, word, is_warm);
         }
         Ok(())
+    }
+
+    /// Gives places of many blocks back, which a hand has held. Where some are free
+    /// already (a double free through a handle made of an address, after the
+    /// hand's last look at the word), the first free stands, and the other places
+    /// lose nothing by it.
+    #[inline]
+    pub(crate) fn give_held(&self, place: Place, is_warm: impl Fn(u32, u64) -> bool) {
+        let Place { level, word, mask } = place;
+        if mask == u64::MAX && level < self.top && self.load(level, word) == 0 {
+            // As in `give_tested`.
+            return self.complete(level, word, is_warm);
+        }
+        let Some(before) = self.set(level, word, mask) else { return };
+        if self.after(level, word, before | mask) == u64::MAX {
+            self.rise(level, word, is_warm);
+        }
+    }
+
+    /// A word was seen whole: moves it one level up, unless it is kept warm.
+    #[inline]
+    fn rise(&self, level: u32, word: u64, is_warm: impl Fn(u32, u64) -> bool) {
+        // Not ours if somebody took a bit: the word is whole no more.
+        if level < self.top && !is_warm(level, word) && self.lift(level, word) {
+            self.complete(level, word, is_warm);
+        }
     }
 
     /// A word is whole and in no level any more: sets its bit one level up, and
@@ -85,12 +105,36 @@ impl Forest {
         }
     }
 
-    /// Sets bits of one word.
+    /// Sets bits of one word, all of which must have been clear.
     #[inline(always)]
     fn add(&self, level: u32, word: u64, mask: u64) -> Result<Added, AlreadyFree> {
+        let Some(before) = self.set(level, word, mask) else { return Ok(Added::Part) };
+        if before & mask != 0 {
+            // Two threads gave the same bits at once: undo what was new.
+            if let Some(atomic) = self.word(level, word) {
+                atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
+            }
+            return Err(AlreadyFree);
+        }
+        let after = self.after(level, word, before | mask);
+        Ok(if after == u64::MAX { Added::Whole } else { Added::Part })
+    }
+
+    /// What setting bits made of a word: decided by what our own write found.
+    #[inline(always)]
+    fn after(&self, level: u32, word: u64, after: u64) -> u64 {
+        match memdesc::seeded!("completed on a second look") {
+            true => self.load(level, word),
+            false => after,
+        }
+    }
+
+    /// Sets bits of one word, and its summary; returns the bits before.
+    #[inline(always)]
+    fn set(&self, level: u32, word: u64, mask: u64) -> Option<u64> {
         let Some(atomic) = self.word(level, word) else {
             debug_assert!(false, "a word that is not present");
-            return Ok(Added::Part);
+            return None;
         };
         // Release: whoever takes the bits sees what we did to the block (its
         // slots are clear). Acquire: if we complete the word, what we pass
@@ -101,16 +145,8 @@ impl Forest {
         };
         if before == 0 {
             self.set_summary(level, word);
-        } else if before & mask != 0 {
-            // Two threads gave the same bits at once: undo what was new.
-            atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
-            return Err(AlreadyFree);
         }
-        let after = match memdesc::seeded!("completed on a second look") {
-            true => self.load(level, word),
-            false => before | mask,
-        };
-        Ok(if after == u64::MAX { Added::Whole } else { Added::Part })
+        Some(before)
     }
 
     /// Gives places of a word that the caller keeps warm: one `fetch_or`, no

@@ -75,7 +75,11 @@ impl Slot {
         mask: u64,
     ) -> Result<(), AlreadyFree> {
         match self.held_of(word) {
-            Some(held) => held.add(mask).then_some(()).ok_or(AlreadyFree),
+            Some(held) if held.add(mask) => Ok(()),
+            Some(held) => {
+                let now = stock.forest.load(0, word);
+                held.add_beside(mask, now).then_some(()).ok_or(AlreadyFree)
+            }
             None => self.open_pending(stock, word, mask),
         }
     }
@@ -112,12 +116,13 @@ impl Slot {
     fn open_pending(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
         // Nothing waits for this look unless it says no: it brings the line
         // near until the word is given.
-        if stock.forest.load(0, word) & mask != 0 {
+        let seen = stock.forest.load(0, word);
+        if seen & mask != 0 {
             return Err(AlreadyFree);
         }
         let pending = self.pending_of(word);
         let (before, waiting) = (pending.word(), pending.mask());
-        pending.set(word, mask);
+        pending.set_beside(word, mask, seen);
         self.last.store(word, Ordering::Relaxed);
         if waiting != 0 {
             self.give_word(stock, before, waiting);
@@ -129,10 +134,8 @@ impl Slot {
     /// just now, to the forest.
     #[inline]
     pub(super) fn give_word(&self, stock: &Stock, word: u64, mask: u64) {
-        // Free already: a double free through a handle made of an address,
-        // between two looks at the word. The first one stands.
         let place = Place { level: 0, word, mask };
-        let _twice = stock.forest.give_tested(place, |level, word| self.is_warm(level, word));
+        stock.forest.give_held(place, |level, word| self.is_warm(level, word));
     }
 
     /// Gives everything back and lets every warm word merge.

@@ -1,4 +1,10 @@
 //! A word of level 0 and the places of it that a hand owns.
+//!
+//! # What always holds
+//!
+//! Places that are free in the word itself are no longer anybody's to give. Where
+//! a hand begins to hold a word it looks which they are, and a free of one that it
+//! saw looks again before it is believed: meanwhile somebody may have taken it.
 
 use super::code::Code;
 use crate::forest::{ALIGNED, lowest_run};
@@ -16,11 +22,14 @@ const NONE: u64 = u64::MAX;
 pub(crate) struct Held {
     word: AtomicU64,
     mask: AtomicU64,
+    /// Places that were free in the word itself when it was looked at last.
+    seen: AtomicU64,
 }
 
 impl Held {
     pub(super) fn empty() -> Self {
-        Self { word: AtomicU64::new(NONE), mask: AtomicU64::new(0) }
+        let nothing = || AtomicU64::new(0);
+        Self { word: AtomicU64::new(NONE), mask: nothing(), seen: nothing() }
     }
 
     #[inline(always)]
@@ -44,10 +53,18 @@ impl Held {
         self.mask.store(mask, Ordering::Relaxed);
     }
 
+    /// Holds places of a word all of whose free places were taken.
     #[inline(always)]
     pub(crate) fn set(&self, word: u64, mask: u64) {
+        self.set_beside(word, mask, 0);
+    }
+
+    /// Holds places of a word that has `seen`.
+    #[inline(always)]
+    pub(super) fn set_beside(&self, word: u64, mask: u64, seen: u64) {
         self.word.store(word, Ordering::Relaxed);
         self.set_mask(mask);
+        self.seen.store(seen, Ordering::Relaxed);
     }
 
     /// Empties it; returns what it held, if it held anything.
@@ -58,15 +75,22 @@ impl Held {
         (mask != 0).then_some((word, mask))
     }
 
-    /// Adds places; `false`, and nothing changed, if some are held already.
+    /// Adds places; `false`, and nothing changed, if some are held already, or
+    /// were seen to be free in the word.
     #[inline(always)]
     pub(super) fn add(&self, mask: u64) -> bool {
         let before = self.mask();
-        if before & mask != 0 {
+        if (before | self.seen.load(Ordering::Relaxed)) & mask != 0 {
             return false;
         }
         self.set_mask(before | mask);
         true
+    }
+
+    /// As [`add`](Self::add), of a word that has `now`.
+    pub(super) fn add_beside(&self, mask: u64, now: u64) -> bool {
+        self.seen.store(now, Ordering::Relaxed);
+        self.add(mask)
     }
 
     /// The places held that `block` has.

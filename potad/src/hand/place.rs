@@ -62,7 +62,7 @@ impl Slot {
             return None;
         }
         stock.on_claim(word);
-        self.hold(victim, word, mask);
+        self.hold(stock, victim, word, mask);
         Some(word)
     }
 

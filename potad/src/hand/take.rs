@@ -242,7 +242,7 @@ impl Slot {
         };
         stock.on_take(block);
         let place = block.place();
-        self.hold(victim, place.word, place.mask);
+        self.hold(stock, victim, place.word, place.mask);
         Ok(true)
     }
 
@@ -259,19 +259,19 @@ impl Slot {
             return false;
         }
         let Some((word, mask)) = pending.release() else { return false };
-        victim.set(word, mask);
+        victim.set_beside(word, mask, stock.forest.load(0, word));
         true
     }
 
     /// Places just taken become the empty `victim`'s, or join those of the same
     /// word that the hand holds already.
-    pub(super) fn hold(&self, victim: &Held, word: u64, mask: u64) {
+    pub(super) fn hold(&self, stock: &Stock, victim: &Held, word: u64, mask: u64) {
         let pending = Some(self.pending_of(word)).filter(|pending| pending.is_of(word));
         let waiting = pending.and_then(Held::release).map_or(0, |(_, mask)| mask);
         // What another claim has of it: others freed more into a word that we
         // hold, and who asks now has need of it.
         let claim = self.claims.iter().find(|claim| claim.is_of(word));
         let held = claim.and_then(Held::release).map_or(0, |(_, mask)| mask);
-        victim.set(word, mask | waiting | held);
+        victim.set_beside(word, mask | waiting | held, stock.forest.load(0, word));
     }
 }
