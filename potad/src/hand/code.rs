@@ -72,6 +72,12 @@ impl Code {
         self.granules() <= 1 << CLAIMED_ORDERS
     }
 
+    /// Whether the block lives in a word of level 0.
+    #[inline(always)]
+    pub(super) fn is_of_level_0(self) -> bool {
+        self.granules() < 1 << ORDERS_PER_LEVEL
+    }
+
     /// Word and places of a block of level 0.
     #[inline(always)]
     pub(super) fn small_place(self) -> (u64, u64) {

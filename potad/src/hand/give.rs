@@ -21,11 +21,11 @@
 
 use super::code::Code;
 use super::held::Held;
-use super::slot::{CLAIMED_ORDERS, Slot};
+use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
 use crate::forest::AlreadyFree;
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Block, Place};
+use memdesc::{Block, ORDERS_PER_LEVEL, Order, Place};
 
 impl Slot {
     /// The whole of a hot free: enters, gives into a word that is held or warm,
@@ -59,11 +59,12 @@ impl Slot {
 
     /// Gives a block back, which the caller owned.
     pub(crate) fn give(&self, stock: &Stock, block: Block) -> Result<(), AlreadyFree> {
-        if block.order().get() > CLAIMED_ORDERS {
-            return self.give_large(stock, Code::of(block));
+        let code = Code::of(block);
+        if !code.is_small() {
+            return self.give_large(stock, code);
         }
-        let place = block.place();
-        self.give_places(stock, place.word, place.mask)
+        let (word, mask) = code.small_place();
+        self.give_places(stock, word, mask)
     }
 
     /// Gives places of one word of level 0, which the caller owned.
@@ -94,20 +95,45 @@ impl Slot {
     /// Gives a block of an order above those of claims.
     #[inline(never)]
     fn give_large(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
+        if code.is_of_level_0() {
+            let (word, mask) = code.small_place();
+            self.give_places(stock, word, mask)?;
+            self.note_pending(code.order(), word);
+            return Ok(());
+        }
         let place = code.place();
         self.orders.note_freed(code.order(), place.word);
+        self.give_now(stock, place)
+    }
+
+    /// Gives a place at once.
+    #[inline(never)]
+    fn give_now(&self, stock: &Stock, place: Place) -> Result<(), AlreadyFree> {
         if self.is_warm(place.level, place.word) {
             return stock.forest.give_warm(place).then_some(()).ok_or(AlreadyFree);
         }
-        self.give_elsewhere(stock, place)
+        stock.forest.give(place, |level, word| self.is_warm(level, word))
     }
 
+    /// A block of an order from 3 to 5 waits in this word.
+    #[inline]
+    fn note_pending(&self, order: Order, word: u64) {
+        let bit = 1 << (large_byte(order) + word as u32 % PENDING as u32);
+        self.large.store(self.large.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+    }
+
+    /// The pending word at this place is about to be given: later requests for the
+    /// orders that waited there find it.
+    #[cold]
     #[inline(never)]
-    fn give_elsewhere(&self, stock: &Stock, place: Place) -> Result<(), AlreadyFree> {
-        if place.level == 0 {
-            return self.give_places(stock, place.word, place.mask);
+    fn note_left(&self, pending: &Held, place: u32, large: u64) {
+        for order in (CLAIMED_ORDERS + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok()) {
+            if large >> (large_byte(order) + place) & 1 != 0 {
+                self.orders.note_freed(order, pending.word());
+            }
         }
-        stock.forest.give(place, |level, word| self.is_warm(level, word))
+        let left = large & !(EACH_BYTE << place);
+        self.large.store(left, Ordering::Relaxed);
     }
 
     /// Makes the places wait as their word's pending one, and gives those that
@@ -122,6 +148,11 @@ impl Slot {
         }
         let pending = self.pending_of(word);
         let (before, waiting) = (pending.word(), pending.mask());
+        let place = word as u32 % PENDING as u32;
+        let large = self.large.load(Ordering::Relaxed);
+        if large & EACH_BYTE << place != 0 {
+            self.note_left(pending, place, large);
+        }
         pending.set_beside(word, mask, seen);
         self.last.store(word, Ordering::Relaxed);
         if waiting != 0 {
@@ -150,3 +181,12 @@ impl Slot {
         }
     }
 }
+
+/// Where the byte of an order from 3 to 5 begins in `large`.
+#[inline(always)]
+pub(super) fn large_byte(order: Order) -> u32 {
+    8 * (order.get() - CLAIMED_ORDERS - 1)
+}
+
+/// A bit of each of these bytes.
+const EACH_BYTE: u64 = 0x01_01_01;

@@ -7,7 +7,7 @@
 //! saw looks again before it is believed: meanwhile somebody may have taken it.
 
 use super::code::Code;
-use crate::forest::{ALIGNED, lowest_run};
+use crate::forest::{ALIGNED, run_starts};
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, ORDERS_PER_LEVEL, Order};
@@ -127,10 +127,15 @@ impl Held {
     }
 
     /// Takes the lowest block of `order`, at most 5, out of the mask.
+    #[inline]
     pub(super) fn take_run(&self, order: Order) -> Option<Code> {
         let mask = self.mask();
-        let taken = lowest_run(mask, order.run())?;
-        self.set_mask(mask & !taken);
-        Code::small(self.word(), u64::from(taken.trailing_zeros()), order)
+        let starts = run_starts(mask, order.run());
+        if starts == 0 {
+            return None;
+        }
+        let first = u64::from(starts.trailing_zeros());
+        self.set_mask(mask & !(((1 << order.granules()) - 1) << first));
+        Code::small(self.word(), first, order)
     }
 }

@@ -76,6 +76,9 @@ pub(crate) struct Slot {
     busy: AtomicU64,
     pub(crate) claims: [Held; CLAIMS],
     pub(super) pending: [Held; PENDING],
+    /// Pending words that a block of order 3, 4 or 5 was freed into: for each
+    /// order a byte, a bit for each word. (Some have left since.)
+    pub(super) large: AtomicU64,
     // Written by the owner when it moves on.
     /// The pending word that was opened last.
     pub(super) last: AtomicU64,
@@ -107,6 +110,7 @@ impl Slot {
             busy: AtomicU64::new(0),
             claims: core::array::from_fn(|_| Held::empty()),
             pending: core::array::from_fn(|_| Held::empty()),
+            large: AtomicU64::new(0),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),

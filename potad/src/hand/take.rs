@@ -27,8 +27,9 @@
 //! | orders 3-63 in a warm word | 1 |
 
 use super::code::Code;
+use super::give::large_byte;
 use super::held::Held;
-use super::slot::{CLAIMED_ORDERS, Slot};
+use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
 use crate::error::OutOfMemory;
 use crate::forest::{Taken, lowest_run};
 use crate::reported::Reported;
@@ -59,7 +60,39 @@ impl Slot {
     pub(crate) fn take_at_hand(&self, stock: &Stock, order: Order) -> Option<Code> {
         match order.get() <= CLAIMED_ORDERS {
             true => self.take_claimed(order),
-            false => self.take_warm(stock, order),
+            false => self.take_large(stock, order),
+        }
+    }
+
+    /// Takes a block of an order above those of claims, out of what waits in the
+    /// hand or out of the warm word.
+    #[inline(never)]
+    fn take_large(&self, stock: &Stock, order: Order) -> Option<Code> {
+        if order.level() == 0
+            && let Some(code) = self.take_pending(order, order)
+        {
+            return Some(code);
+        }
+        self.take_warm(stock, order)
+    }
+
+    /// Takes a block of an order from 3 to 5 out of a pending word into which one
+    /// of order `freed` was freed.
+    #[inline(always)]
+    fn take_pending(&self, order: Order, freed: Order) -> Option<Code> {
+        let byte = large_byte(freed);
+        loop {
+            let large = self.large.load(Ordering::Relaxed);
+            let words = large >> byte & 0xff;
+            if words == 0 {
+                return None;
+            }
+            let place = words.trailing_zeros();
+            let code = self.pending[place as usize % PENDING].take_run(order);
+            if code.is_some() {
+                return code;
+            }
+            self.large.store(large & !(1 << (byte + place)), Ordering::Relaxed);
         }
     }
 
@@ -147,6 +180,12 @@ impl Slot {
     /// Takes a block out of a word into which one of its order was freed.
     fn take_freed(&self, stock: &Stock, order: Order) -> Option<Block> {
         let level = order.level();
+        if level == 0 {
+            let mut larger = (order.get() + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok());
+            if let Some(code) = larger.find_map(|larger| self.take_pending(order, larger)) {
+                return Some(code.block());
+            }
+        }
         while let Some(word) = self.orders.last_freed(order) {
             let avoided = stock.avoided(level, word);
             // (One that has merged since leaves the summary here: searches are
@@ -162,7 +201,7 @@ impl Slot {
 
     /// Takes a block from the forest, the warm word first.
     pub(crate) fn take_shared(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        match self.take_warm(stock, order) {
+        match self.take_large(stock, order) {
             Some(code) => Ok(Taken::Block(code.block())),
             None => self.take_beyond(stock, order),
         }
