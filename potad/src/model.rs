@@ -290,7 +290,7 @@ impl Ground {
     pub fn take_warm(&self, front: &Front, order: u32) -> Option<Block> {
         let order = Order::new(order).expect("an order");
         let _inside = self.gate.enter(&front.slot);
-        Some(front.slot.take_warm(&self.stock, order)?.block())
+        Some(front.slot.take_warm(&self.stock, order, order.level())?.block())
     }
 
     /// As an allocation of an order that no claim serves: the warm word first.

@@ -152,8 +152,7 @@ impl Forest {
     /// Gives places of a word that the caller keeps warm: one `fetch_or`, no
     /// merge. `false`, and nothing changed, if some are free already.
     #[inline(always)]
-    pub(crate) fn give_warm(&self, place: Place) -> bool {
-        let Some(atomic) = self.word(place.level, place.word) else { return false };
+    pub(crate) fn give_warm(&self, atomic: &AtomicU64, place: Place) -> bool {
         if atomic.load(Ordering::Relaxed) & place.mask != 0 {
             return false;
         }

@@ -121,6 +121,12 @@ impl Forest {
         self.words(level).get(word)
     }
 
+    /// As [`word`](Self::word), where that takes no call; `None` else.
+    #[inline(always)]
+    pub(crate) fn word_near(&self, level: u32, word: u64) -> Option<&AtomicU64> {
+        self.words(level).get_near(word)
+    }
+
     /// Words of level 0 from `word` on, as far as they lie side by side.
     pub(crate) fn words_ahead(&self, word: u64) -> Option<&[AtomicU64]> {
         self.words(0).ahead(word)

@@ -3,7 +3,7 @@
 use super::runs::{block_of, lowest_runs, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
-use memdesc::sync::atomic::Ordering;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::{Block, Granule, Order, Place};
 
 /// How a search ended.
@@ -246,8 +246,7 @@ impl Forest {
     /// `avoided`: its first place. As [`take_in_word`](Self::take_in_word), and
     /// short: for a word that is warm.
     #[inline(always)]
-    pub(crate) fn take_lowest(&self, level: u32, word: u64, run: u32, avoided: u64) -> Option<u64> {
-        let atomic = self.word(level, word)?;
+    pub(crate) fn take_lowest(atomic: &AtomicU64, run: u32, avoided: u64) -> Option<u64> {
         let mut value = atomic.load(Ordering::Relaxed);
         loop {
             let starts = run_starts(value & !avoided, run);
@@ -268,6 +267,27 @@ impl Forest {
                 Err(now) => value = now,
             }
         }
+    }
+
+    /// The first attempt of [`take_lowest`](Self::take_lowest): `None` where it has
+    /// nothing, and where somebody changed the word just then.
+    #[inline(always)]
+    pub(crate) fn try_take_lowest(atomic: &AtomicU64, run: u32) -> Option<u64> {
+        let value = atomic.load(Ordering::Relaxed);
+        let starts = run_starts(value, run);
+        if starts == 0 {
+            return None;
+        }
+        let first = u64::from(starts.trailing_zeros());
+        let rest = value & !(((1 << run) - 1) << first);
+        // Orderings as in `take_in_word`.
+        let taken = atomic.compare_exchange_weak(
+            value,
+            rest,
+            memdesc::weakened!("lowest taken relaxed", AcqRel),
+            Ordering::Relaxed,
+        );
+        taken.ok().map(|_| first)
     }
 
     /// A word was seen zero: searches are to pass it by.

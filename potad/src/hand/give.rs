@@ -47,24 +47,32 @@ impl Slot {
         if stock.may_suspect(code) && !memdesc::seeded!("freed without looking at the poison") {
             return false;
         }
-        if !code.is_small() {
+        if !code.is_of_level_0() {
             return self.give_large(stock, code).is_ok();
         }
         let (word, mask) = code.small_place();
-        match self.held_of(word) {
+        let given = match self.held_of(word) {
             Some(held) => held.add(mask),
             None => self.open_pending(stock, word, mask).is_ok(),
+        };
+        if !code.is_small() {
+            self.note_pending(code.order(), word);
         }
+        given
     }
 
     /// Gives a block back, which the caller owned.
     pub(crate) fn give(&self, stock: &Stock, block: Block) -> Result<(), AlreadyFree> {
         let code = Code::of(block);
-        if !code.is_small() {
+        if !code.is_of_level_0() {
             return self.give_large(stock, code);
         }
         let (word, mask) = code.small_place();
-        self.give_places(stock, word, mask)
+        self.give_places(stock, word, mask)?;
+        if !code.is_small() {
+            self.note_pending(code.order(), word);
+        }
+        Ok(())
     }
 
     /// Gives places of one word of level 0, which the caller owned.
@@ -92,27 +100,29 @@ impl Slot {
         claim.or_else(|| Some(self.pending_of(word)).filter(|pending| pending.is_of(word)))
     }
 
-    /// Gives a block of an order above those of claims.
+    /// Gives a block of level 1 or above.
     #[inline(never)]
     fn give_large(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
-        if code.is_of_level_0() {
-            let (word, mask) = code.small_place();
-            self.give_places(stock, word, mask)?;
-            self.note_pending(code.order(), word);
-            return Ok(());
-        }
         let place = code.place();
         self.orders.note_freed(code.order(), place.word);
-        self.give_now(stock, place)
+        if self.is_warm(place.level, place.word)
+            && let Some(atomic) = stock.forest.word_near(place.level, place.word)
+        {
+            return stock.forest.give_warm(atomic, place).then_some(()).ok_or(AlreadyFree);
+        }
+        self.give_elsewhere(stock, place.level, place.word, place.mask)
     }
 
-    /// Gives a place at once.
+    /// Gives a place of a word that is not warm, or far.
     #[inline(never)]
-    fn give_now(&self, stock: &Stock, place: Place) -> Result<(), AlreadyFree> {
-        if self.is_warm(place.level, place.word) {
-            return stock.forest.give_warm(place).then_some(()).ok_or(AlreadyFree);
-        }
-        stock.forest.give(place, |level, word| self.is_warm(level, word))
+    fn give_elsewhere(
+        &self,
+        stock: &Stock,
+        level: u32,
+        word: u64,
+        mask: u64,
+    ) -> Result<(), AlreadyFree> {
+        stock.forest.give(Place { level, word, mask }, |level, word| self.is_warm(level, word))
     }
 
     /// A block of an order from 3 to 5 waits in this word.

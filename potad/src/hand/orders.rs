@@ -60,6 +60,23 @@ struct Known {
     budget: AtomicU64,
 }
 
+impl Known {
+    /// This word is the last one, and those before it move down to its place.
+    #[inline(never)]
+    fn note(&self, word: u64) {
+        let mut next = word;
+        for place in &self.freed {
+            let before = place.load(Ordering::Relaxed);
+            place.store(next, Ordering::Relaxed);
+            // The rest stays in its order.
+            if before == word || before == NONE {
+                return;
+            }
+            next = before;
+        }
+    }
+}
+
 impl Orders {
     /// Nothing; searches begin at `near`.
     pub(super) fn new(near: u64) -> Self {
@@ -92,15 +109,8 @@ impl Orders {
     #[inline(always)]
     pub(super) fn note_freed(&self, order: Order, word: u64) {
         let Some(known) = self.of(order) else { return };
-        let mut next = word;
-        for place in &known.freed {
-            let before = place.load(Ordering::Relaxed);
-            place.store(next, Ordering::Relaxed);
-            // The rest stays in its order.
-            if before == word || before == NONE {
-                return;
-            }
-            next = before;
+        if known.freed[0].load(Ordering::Relaxed) != word {
+            known.note(word);
         }
     }
 

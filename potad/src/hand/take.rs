@@ -31,7 +31,7 @@ use super::give::large_byte;
 use super::held::Held;
 use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
 use crate::error::OutOfMemory;
-use crate::forest::{Taken, lowest_run};
+use crate::forest::{Forest, Taken, lowest_run};
 use crate::reported::Reported;
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
@@ -68,12 +68,16 @@ impl Slot {
     /// hand or out of the warm word.
     #[inline(never)]
     fn take_large(&self, stock: &Stock, order: Order) -> Option<Code> {
-        if order.level() == 0
-            && let Some(code) = self.take_pending(order, order)
-        {
-            return Some(code);
+        match order.level() {
+            0 => self.take_waiting(stock, order),
+            level => self.take_warm(stock, order, level),
         }
-        self.take_warm(stock, order)
+    }
+
+    #[inline(never)]
+    fn take_waiting(&self, stock: &Stock, order: Order) -> Option<Code> {
+        let waiting = self.take_pending(order, order);
+        waiting.or_else(|| self.take_warm(stock, order, 0))
     }
 
     /// Takes a block of an order from 3 to 5 out of a pending word into which one
@@ -107,23 +111,35 @@ impl Slot {
     }
 
     /// Takes the lowest block out of the level's warm word: one compare-exchange.
-    ///
-    /// Where a reporter is attached, the word must be known to be bare of its
-    /// bits, and stay so: else they are looked for.
-    #[inline(never)]
-    pub(crate) fn take_warm(&self, stock: &Stock, order: Order) -> Option<Code> {
-        let level = order.level();
+    #[inline(always)]
+    pub(crate) fn take_warm(&self, stock: &Stock, order: Order, level: u32) -> Option<Code> {
         let word = self.warm(level)?;
+        if stock.reported.get().is_none()
+            && let Some(atomic) = stock.forest.word_near(level, word)
+        {
+            match Forest::try_take_lowest(atomic, order.run()) {
+                Some(first) => return Code::at(word, first, order),
+                None if atomic.load(Ordering::Relaxed) == 0 => return None,
+                None => {}
+            }
+        }
+        self.take_warm_beside(stock, order, word)
+    }
+
+    /// The same of a word that is far, or where a reporter is attached: then it
+    /// must be known to be bare of its bits, and stay so; else they are looked for.
+    #[inline(never)]
+    fn take_warm_beside(&self, stock: &Stock, order: Order, word: u64) -> Option<Code> {
+        let (level, run) = (order.level(), order.run());
+        let atomic = stock.forest.word(level, word)?;
         let Some(reported) = stock.reported.get() else {
-            let first = stock.forest.take_lowest(level, word, order.run(), 0)?;
-            return Code::at(word, first, order);
+            return Code::at(word, Forest::take_lowest(atomic, run, 0)?, order);
         };
         let marks = reported.marks();
         if !self.is_bare(level, word, marks) {
             return self.take_warm_reported(stock, reported, order);
         }
-        let first = stock.forest.take_lowest(level, word, order.run(), 0)?;
-        let code = Code::at(word, first, order)?;
+        let code = Code::at(word, Forest::take_lowest(atomic, run, 0)?, order)?;
         // Again, after the take: bits that the giver set count by now.
         if reported.marks() != marks {
             reported.forget(code.block());
@@ -138,7 +154,8 @@ impl Slot {
         let level = order.level();
         let word = self.warm(level)?;
         let avoided = reported.places(level, word);
-        let first = stock.forest.take_lowest(level, word, order.run(), avoided)?;
+        let atomic = stock.forest.word(level, word)?;
+        let first = Forest::take_lowest(atomic, order.run(), avoided)?;
         let code = Code::at(word, first, order)?;
         reported.forget(code.block());
         self.note_bare(reported, level, word);
