@@ -35,6 +35,10 @@ pub(crate) struct Stock {
 }
 
 impl Avoid for Stock {
+    fn is_any(&self) -> bool {
+        self.reported.get().is_some()
+    }
+
     fn places(&self, level: u32, word: u64) -> u64 {
         self.avoided(level, word)
     }

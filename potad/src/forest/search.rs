@@ -12,9 +12,14 @@
 //! One load per level climbed or descended; no scan is longer than one word.
 
 use super::Forest;
+use crate::words::Words;
 use memdesc::ORDERS_PER_LEVEL;
-use memdesc::sync::atomic::Ordering;
+use memdesc::sync::atomic::{AtomicU64, Ordering};
 use memdesc::sync::barrier;
+
+/// Summary words side by side that a search looks into before it goes by those
+/// above.
+const SIDE: usize = 16;
 
 impl Forest {
     /// The first word of `level`, at or after `from`, that the summaries call
@@ -69,12 +74,19 @@ impl Forest {
 
     /// The words of `level` that may be non-zero, 64 at a time, from the group of
     /// word `from` on.
+    #[inline]
     pub(super) fn groups(&self, level: u32, from: u64) -> Groups<'_> {
+        let is_below = |levels| level + levels <= self.top;
+        let near = is_below(1).then(|| self.has(level, level + 1));
+        let from = from >> ORDERS_PER_LEVEL;
+        let side = near.and_then(|near| near.ahead(from)).unwrap_or(&[]);
         Groups {
             forest: self,
             level,
-            has_begun: false,
-            from: from >> ORDERS_PER_LEVEL,
+            near,
+            beside: is_below(2).then(|| self.has(level, level + 2)),
+            side: side[..side.len().min(SIDE)].iter(),
+            from,
             base: 0,
             ahead: 0,
         }
@@ -234,7 +246,11 @@ impl Forest {
 pub(super) struct Groups<'a> {
     forest: &'a Forest,
     level: u32,
-    has_begun: bool,
+    /// The summaries one and two levels above, where there are such.
+    near: Option<&'a Words>,
+    beside: Option<&'a Words>,
+    /// Words of the first of these that are looked into one after the other.
+    side: core::slice::Iter<'a, AtomicU64>,
     /// The next group to be looked for.
     from: u64,
     /// Groups that were called non-zero when they were looked for, and where the
@@ -248,23 +264,29 @@ impl Iterator for Groups<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<(u64, u64)> {
-        let Self { forest, level, .. } = *self;
-        if level == forest.top {
-            // One word spans everything.
-            let is_first = core::mem::replace(&mut self.from, 1) == 0;
-            return is_first.then_some((0, 1));
-        }
-        let near = forest.has(level, level + 1);
-        if !self.has_begun {
-            // Most searches end where they begin.
-            self.has_begun = true;
+        // Most searches end near where they begin.
+        for summary in self.side.by_ref() {
             let group = self.from;
-            let summary = near.load(group);
-            self.from = group + 1;
+            self.from += 1;
+            // (Acquire, as every word of these.)
+            let summary = summary.load(Ordering::Acquire);
             if summary != 0 {
                 return Some((group << ORDERS_PER_LEVEL, summary));
             }
         }
+        self.next_far()
+    }
+}
+
+impl Groups<'_> {
+    #[inline(never)]
+    fn next_far(&mut self) -> Option<(u64, u64)> {
+        let (forest, level) = (self.forest, self.level);
+        let Some(near) = self.near else {
+            // One word spans everything.
+            let is_first = core::mem::replace(&mut self.from, 1) == 0;
+            return is_first.then_some((0, 1));
+        };
         loop {
             if self.ahead == 0 {
                 self.base = self.from & !63;
@@ -283,25 +305,18 @@ impl Iterator for Groups<'_> {
             if summary != 0 {
                 return Some((group << ORDERS_PER_LEVEL, summary));
             }
-            if level + 2 <= forest.top {
+            if self.beside.is_some() {
                 forest.clear_summary(level, level + 2, group);
             }
         }
     }
-}
 
-impl Groups<'_> {
     /// Groups from `from` on that the same word two levels above calls non-zero.
     #[inline]
     fn beside(&self) -> u64 {
-        let Self { forest, level, from, .. } = *self;
-        match level + 2 <= forest.top {
-            true => {
-                let beside = forest.has(level, level + 2).load(from >> ORDERS_PER_LEVEL);
-                beside & (u64::MAX << (from & 63))
-            }
-            false => 0,
-        }
+        let Self { from, .. } = *self;
+        let beside = self.beside.map_or(0, |beside| beside.load(from >> ORDERS_PER_LEVEL));
+        beside & (u64::MAX << (from & 63))
     }
 }
 

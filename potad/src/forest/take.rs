@@ -1,6 +1,6 @@
 //! Taking a block: in its own level, else out of a larger one.
 
-use super::runs::{block_of, lowest_runs, run_starts, snuggest_run};
+use super::runs::{Runs, block_of, lowest_runs, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,9 @@ struct Search {
 /// What a take prefers to leave alone, word by word: places whose memory the
 /// host has taken back. 0 where nothing is to be avoided.
 pub(crate) trait Avoid {
+    /// Whether there is anything to avoid anywhere.
+    fn is_any(&self) -> bool;
+
     /// The places of this word to avoid if others fit.
     fn places(&self, level: u32, word: u64) -> u64;
 
@@ -42,6 +45,10 @@ pub(crate) trait Avoid {
 }
 
 impl Avoid for () {
+    fn is_any(&self) -> bool {
+        false
+    }
+
     fn places(&self, _level: u32, _word: u64) -> u64 {
         0
     }
@@ -130,26 +137,37 @@ impl Forest {
         let start = word_of(level, near);
         let mut search = Search { level, run, left: budget, second_best: None };
         // From there to the end, and then what lies before it.
-        for (first, end) in [(start, u64::MAX), (0, start)] {
-            for (base, summary) in self.groups(level, first) {
-                if base >= end || search.left == 0 {
-                    break;
-                }
-                let ahead = match first.checked_sub(base) {
-                    Some(before) => summary & (u64::MAX << before),
-                    None => summary,
-                };
-                let ahead = match end - base {
-                    until @ 0..64 => ahead & ((1 << until) - 1),
-                    _ => ahead,
-                };
-                if let Some(block) = self.take_in_group(&mut search, base, ahead, avoid) {
-                    return Some(block);
-                }
+        for (base, summary) in self.groups(level, start) {
+            let ahead = match start.checked_sub(base) {
+                Some(before) => summary & (u64::MAX << before),
+                None => summary,
+            };
+            if let Some(block) = self.take_in_group(&mut search, base, ahead, avoid) {
+                return Some(block);
+            }
+            if search.left == 0 {
+                return self.take_second_best(search);
             }
         }
-        let second_best = search.second_best;
-        // Rather a place to avoid than a larger block broken, or nothing.
+        for (base, summary) in self.groups(level, 0) {
+            let ahead = match start.saturating_sub(base) {
+                0 => break,
+                until @ 1..64 => summary & ((1 << until) - 1),
+                _ => summary,
+            };
+            if let Some(block) = self.take_in_group(&mut search, base, ahead, avoid) {
+                return Some(block);
+            }
+            if search.left == 0 {
+                break;
+            }
+        }
+        self.take_second_best(search)
+    }
+
+    /// Rather a place to avoid than a larger block broken, or nothing.
+    fn take_second_best(&self, search: Search) -> Option<Block> {
+        let Search { level, run, second_best, .. } = search;
         self.take_snug(level, second_best?, run, 0)
     }
 
@@ -165,19 +183,25 @@ impl Forest {
         avoid: &impl Avoid,
     ) -> Option<Block> {
         let Search { level, run, .. } = *search;
+        let (fits, is_any_avoided) = (Runs::of(run), avoid.is_any());
+        // Side by side, but in models, whose chunks are smaller than a group.
+        let side = self.words(level).ahead(base).unwrap_or(&[]);
         let mut empty = 0;
         while ahead != 0 {
             let place = ahead.trailing_zeros();
             ahead &= ahead - 1;
             let word = base | u64::from(place);
             // Relaxed: a guess for the compare-exchange.
-            let value = self.word(level, word).map_or(0, |word| word.load(Ordering::Relaxed));
+            let value = match side.get(place as usize) {
+                Some(word) => word.load(Ordering::Relaxed),
+                None => self.word(level, word).map_or(0, |word| word.load(Ordering::Relaxed)),
+            };
             if value == 0 {
                 empty |= 1 << place;
                 continue;
             }
-            let avoided = avoid.places(level, word);
-            if run_starts(value & !avoided, run) != 0
+            let avoided = if is_any_avoided { avoid.places(level, word) } else { 0 };
+            if fits.starts(value & !avoided) != 0
                 && let Some(block) = self.take_snug(level, word, run, avoided)
             {
                 return Some(block);
