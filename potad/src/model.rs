@@ -97,7 +97,7 @@ impl Ground {
 
     /// Takes the lowest run of one word: its first place.
     pub fn take_lowest(&self, level: u32, word: u64, run: u32) -> Option<u64> {
-        self.forest().take_lowest(level, word, run, 0)
+        Forest::take_lowest(self.forest().word(level, word)?, run, 0)
     }
 
     /// Gives a block back on the shared path.

@@ -7,7 +7,8 @@
 //! them, so frees by others into it just set bits. Order 0 has a claim of its
 //! own: the word that a pair or four had to be searched for is one with room,
 //! and single granules out of it would pin it and leave the holes that they
-//! could have filled. Higher orders take one
+//! could have filled. Orders 3 to 5 come out of the pending words that they were
+//! freed into, as long as these wait. Else higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
 //! every level each time. Where that has nothing, words that the same order was
@@ -24,6 +25,7 @@
 //! |---|---|
 //! | orders 0-2 while a claim fits | 0 |
 //! | refill of 64 granules | 1, and 1 for a claim that is given back |
+//! | orders 3-5 while a pending word fits | 0 |
 //! | orders 3-63 in a warm word | 1 |
 
 use super::code::Code;
