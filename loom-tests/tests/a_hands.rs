@@ -52,6 +52,37 @@ fn a6_twin_closer_does_not_wait() {
     twin("A6", "closer does not wait", a6_steal_against_take);
 }
 
+/// A6: the same where what the hand allocates is what it freed and has not given:
+/// a block of order 4, which waits.
+fn a6_steal_against_what_waits() {
+    let ground = Arc::new(Ground::new(64, 1));
+    let front = ground.front();
+    let freed = ground.alloc_warm(&front, 4).unwrap();
+    front.free(&ground, freed);
+    assert!(!ground.free_granules().contains(&freed.base().0), "it waits in the hand");
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (ground.alloc_warm(&front, 4), front))
+    };
+    let stolen = ground.take_closed(5);
+    let (taken, front) = owner.join().unwrap();
+    let (taken, stolen) = (taken.expect("48 are free"), stolen.expect("two of 32 are free"));
+    assert!(!stolen.overlaps(taken));
+    front.give(&ground, taken);
+    ground.give(stolen);
+    assert_eq!(ground.take_closed(6).map(Block::base), Some(Granule(0)), "all came back");
+}
+
+#[test]
+fn a6_closer_meets_what_waits_for_the_hand() {
+    model("A6 close || take what waits", 67, a6_steal_against_what_waits);
+}
+
+#[test]
+fn a6_twin_bracket_without_a_barrier_around_what_waits() {
+    twin("A6 what waits", "bracket without a barrier", a6_steal_against_what_waits);
+}
+
 /// A6: the same beside the hand's own free.
 fn a6_steal_against_give() {
     let (ground, front, out) = claimed();
