@@ -310,6 +310,21 @@ impl Words {
         self.get_far(index)
     }
 
+    /// As [`get`](Self::get), without a call: `None` for words from `2^27` on, too.
+    #[inline(always)]
+    pub(crate) fn get_near(&self, index: u64) -> Option<&AtomicU64> {
+        if index < 1 << Chunk::REACH {
+            return self.root0.get()?.get(index);
+        }
+        if index < 1 << T1::REACH {
+            return self.root1.get()?.get(index);
+        }
+        if index < 1 << T2::REACH {
+            return self.root2.get()?.get(index);
+        }
+        None
+    }
+
     #[inline(never)]
     fn get_far(&self, index: u64) -> Option<&AtomicU64> {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.get(index)), None)

@@ -54,7 +54,32 @@ impl Forest {
             self.complete(level, word, is_warm);
             return Ok(());
         }
-        match self.add(level, word, mask)? {
+        let Some(atomic) = self.word(level, word) else {
+            debug_assert!(false, "a word that is not present");
+            return Ok(());
+        };
+        self.give_on(place, set(atomic, mask), is_warm)
+    }
+
+    /// Sets bits of `atomic`, a word of level 0, and does no more: what it was, if
+    /// [`give_on`](Self::give_on) must follow.
+    #[inline(always)]
+    pub(crate) fn give_into(&self, atomic: &AtomicU64, mask: u64) -> Option<u64> {
+        let before = set(atomic, mask);
+        let is_all = before != 0 && before & mask == 0 && before | mask != u64::MAX;
+        (!is_all).then_some(before)
+    }
+
+    /// What follows once the bits of a word that was `before` are set.
+    #[inline]
+    pub(crate) fn give_on(
+        &self,
+        place: Place,
+        before: u64,
+        is_warm: impl Fn(u32, u64) -> bool,
+    ) -> Result<(), AlreadyFree> {
+        let Place { level, word, mask } = place;
+        match self.added(level, word, mask, before)? {
             Added::Whole if level < self.top && !is_warm(level, word) => {
                 // Not ours if somebody took a bit: the word is whole no more.
                 if self.lift(level, word) {
@@ -92,18 +117,19 @@ impl Forest {
             debug_assert!(false, "a word that is not present");
             return Ok(Added::Part);
         };
-        // Release: whoever takes the bits sees what we did to the block (its
-        // slots are clear). Acquire: if we complete the word, what we pass
-        // upward carries what the givers of the other bits did.
-        let before = match memdesc::seeded!("given by a plain store") {
-            true => set_plainly(atomic, mask),
-            false => atomic.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel)),
-        };
+        self.added(level, word, mask, set(atomic, mask))
+    }
+
+    /// What setting bits of a word that was `before` makes of it.
+    #[inline(always)]
+    fn added(&self, level: u32, word: u64, mask: u64, before: u64) -> Result<Added, AlreadyFree> {
         if before == 0 {
             self.set_summary(level, word);
         } else if before & mask != 0 {
             // Two threads gave the same bits at once: undo what was new.
-            atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
+            if let Some(atomic) = self.word(level, word) {
+                atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
+            }
             return Err(AlreadyFree);
         }
         let after = match memdesc::seeded!("completed on a second look") {
@@ -160,6 +186,18 @@ impl Forest {
                 )
                 .is_ok()
         })
+    }
+}
+
+/// Sets bits of a word; returns what it was.
+#[inline(always)]
+fn set(word: &AtomicU64, mask: u64) -> u64 {
+    // Release: whoever takes the bits sees what we did to the block (its
+    // slots are clear). Acquire: if we complete the word, what we pass
+    // upward carries what the givers of the other bits did.
+    match memdesc::seeded!("given by a plain store") {
+        true => set_plainly(word, mask),
+        false => word.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel)),
     }
 }
 

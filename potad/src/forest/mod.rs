@@ -121,6 +121,13 @@ impl Forest {
         self.words(level).get(word)
     }
 
+    /// As [`word`](Self::word), of level 0 and without a call: `None` for those that
+    /// lie far up, too.
+    #[inline(always)]
+    pub(crate) fn word_near(&self, word: u64) -> Option<&AtomicU64> {
+        self.words(0).get_near(word)
+    }
+
     /// Words of level 0 from `word` on, as far as they lie side by side.
     pub(crate) fn words_ahead(&self, word: u64) -> Option<&[AtomicU64]> {
         self.words(0).ahead(word)

@@ -19,9 +19,9 @@
 //! | free elsewhere, level 0 | 1 per word touched, 1 more per 64 for the parent |
 //! | free elsewhere, other levels | 1, 1 more per 64 for the parent |
 
-use super::code::Code;
+use super::code::{Code, key_of, word_at};
 use super::held::Held;
-use super::slot::{CLAIMED_ORDERS, Slot};
+use super::slot::Slot;
 use crate::forest::AlreadyFree;
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
@@ -47,44 +47,47 @@ impl Slot {
         if stock.may_suspect(code) && !memdesc::seeded!("freed without looking at the poison") {
             return false;
         }
-        if !code.is_small() {
-            return self.give_large(stock, code).is_ok();
+        match code.is_single() {
+            true => self.give_keyed(stock, code.key(), code.single_mask()).is_ok(),
+            false => self.give_block(stock, code).is_ok(),
         }
-        let (word, mask) = code.small_place();
-        match self.held_of(word) {
-            Some(held) => held.add(mask),
-            None => self.open_pending(stock, word, mask).is_ok(),
+    }
+
+    /// Gives a block of more than one granule.
+    #[inline(never)]
+    pub(super) fn give_block(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
+        match code.is_small() {
+            true => self.give_keyed(stock, code.key(), code.small_mask()),
+            false => self.give_large(stock, code),
         }
     }
 
     /// Gives a block back, which the caller owned.
     pub(crate) fn give(&self, stock: &Stock, block: Block) -> Result<(), AlreadyFree> {
-        if block.order().get() > CLAIMED_ORDERS {
-            return self.give_large(stock, Code::of(block));
-        }
-        let place = block.place();
-        self.give_places(stock, place.word, place.mask)
+        self.give_block(stock, Code::of(block))
     }
 
-    /// Gives places of one word of level 0, which the caller owned.
-    #[inline]
-    pub(super) fn give_places(
-        &self,
-        stock: &Stock,
-        word: u64,
-        mask: u64,
-    ) -> Result<(), AlreadyFree> {
-        match self.held_of(word) {
-            Some(held) => held.add(mask).then_some(()).ok_or(AlreadyFree),
-            None => self.open_pending(stock, word, mask),
-        }
-    }
-
-    /// The claim or pending word that holds places of `word`.
+    /// Gives places of the word of level 0 that the key says, which the caller
+    /// owned.
     #[inline(always)]
-    fn held_of(&self, word: u64) -> Option<&Held> {
-        let claim = self.claims.iter().find(|claim| claim.is_of(word));
-        claim.or_else(|| Some(self.pending_of(word)).filter(|pending| pending.is_of(word)))
+    pub(super) fn give_keyed(&self, stock: &Stock, key: u64, mask: u64) -> Result<(), AlreadyFree> {
+        match self.held_of(key) {
+            Some(held) => held.add(mask).then_some(()).ok_or(AlreadyFree),
+            None => self.open_pending(stock, key, mask),
+        }
+    }
+
+    /// The claim or pending word that holds places of the key's word.
+    #[inline(always)]
+    fn held_of(&self, key: u64) -> Option<&Held> {
+        let claim = self.claims.iter().find(|claim| claim.has_key(key));
+        claim.or_else(|| Some(self.pending_at(key)).filter(|pending| pending.has_key(key)))
+    }
+
+    /// Where frees into the key's word wait, unless it is a claim's.
+    #[inline(always)]
+    fn pending_at(&self, key: u64) -> &Held {
+        self.pending_of(word_at(key))
     }
 
     /// Gives a block of an order above those of claims.
@@ -101,27 +104,81 @@ impl Slot {
     #[inline(never)]
     fn give_elsewhere(&self, stock: &Stock, place: Place) -> Result<(), AlreadyFree> {
         if place.level == 0 {
-            return self.give_places(stock, place.word, place.mask);
+            return self.give_keyed(stock, key_of(place.word), place.mask);
         }
         stock.forest.give(place, |level, word| self.is_warm(level, word))
     }
 
     /// Makes the places wait as their word's pending one, and gives those that
     /// waited there for another.
-    #[inline]
-    fn open_pending(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
+    ///
+    /// No call but as the last thing: nothing is kept on the stack.
+    #[inline(never)]
+    fn open_pending(&self, stock: &Stock, key: u64, mask: u64) -> Result<(), AlreadyFree> {
+        let word = word_at(key);
+        let Some(atomic) = stock.forest.word_near(word) else {
+            return self.open_pending_far(stock, key, mask);
+        };
         // Nothing waits for this look unless it says no: it brings the line
         // near until the word is given.
-        if stock.forest.load(0, word) & mask != 0 {
+        if atomic.load(Ordering::Relaxed) & mask != 0 {
             return Err(AlreadyFree);
         }
-        let pending = self.pending_of(word);
-        let (before, waiting) = (pending.word(), pending.mask());
-        pending.set(word, mask);
-        self.last.store(word, Ordering::Relaxed);
-        if waiting != 0 {
-            self.give_word(stock, before, waiting);
+        let (before, waiting) = self.make_wait(key, mask);
+        if waiting == 0 {
+            return Ok(());
         }
+        match stock.forest.word_near(before) {
+            Some(atomic) if waiting != u64::MAX => match stock.forest.give_into(atomic, waiting) {
+                None => Ok(()),
+                Some(was) => self.give_word_on(stock, before, waiting, was),
+            },
+            _ => self.give_word_slow(stock, before, waiting),
+        }
+    }
+
+    /// Makes the places their word's pending ones; returns those that were there.
+    #[inline(always)]
+    fn make_wait(&self, key: u64, mask: u64) -> (u64, u64) {
+        let pending = self.pending_at(key);
+        let (before, waiting) = (pending.word(), pending.mask());
+        pending.set_keyed(key, mask);
+        self.last.store(word_at(key), Ordering::Relaxed);
+        (before, waiting)
+    }
+
+    #[inline(never)]
+    fn open_pending_far(&self, stock: &Stock, key: u64, mask: u64) -> Result<(), AlreadyFree> {
+        if stock.forest.load(0, word_at(key)) & mask != 0 {
+            return Err(AlreadyFree);
+        }
+        let (before, waiting) = self.make_wait(key, mask);
+        match waiting {
+            0 => Ok(()),
+            _ => self.give_word_slow(stock, before, waiting),
+        }
+    }
+
+    /// As [`give_word`](Self::give_word); says that the free which needed its place
+    /// is done.
+    #[inline(never)]
+    fn give_word_slow(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
+        self.give_word(stock, word, mask);
+        Ok(())
+    }
+
+    /// What follows where the bits of a word that `was` are set, and says that the
+    /// free which needed its place is done.
+    #[inline(never)]
+    fn give_word_on(
+        &self,
+        stock: &Stock,
+        word: u64,
+        mask: u64,
+        was: u64,
+    ) -> Result<(), AlreadyFree> {
+        let place = Place { level: 0, word, mask };
+        let _twice = stock.forest.give_on(place, was, |level, word| self.is_warm(level, word));
         Ok(())
     }
 

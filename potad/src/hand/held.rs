@@ -1,12 +1,12 @@
 //! A word of level 0 and the places of it that a hand owns.
 
-use super::code::Code;
+use super::code::{Code, key_of, word_at};
 use crate::forest::{ALIGNED, lowest_run};
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, ORDERS_PER_LEVEL, Order};
 
-/// No word.
+/// No word's key.
 const NONE: u64 = u64::MAX;
 
 /// Places of one word of level 0.
@@ -14,18 +14,25 @@ const NONE: u64 = u64::MAX;
 /// Plain loads and stores: the bracket makes them one owner's at a time.
 #[derive(Debug)]
 pub(crate) struct Held {
-    word: AtomicU64,
+    /// The word, as codes have it.
+    key: AtomicU64,
     mask: AtomicU64,
 }
 
 impl Held {
     pub(super) fn empty() -> Self {
-        Self { word: AtomicU64::new(NONE), mask: AtomicU64::new(0) }
+        Self { key: AtomicU64::new(NONE), mask: AtomicU64::new(0) }
     }
 
     #[inline(always)]
+    pub(super) fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    /// The word; where it holds nothing, any.
+    #[inline(always)]
     pub(crate) fn word(&self) -> u64 {
-        self.word.load(Ordering::Relaxed)
+        word_at(self.key())
     }
 
     #[inline(always)]
@@ -36,7 +43,13 @@ impl Held {
     /// Whether this holds places of `word`.
     #[inline(always)]
     pub(crate) fn is_of(&self, word: u64) -> bool {
-        self.word() == word
+        self.has_key(key_of(word))
+    }
+
+    /// As [`is_of`](Self::is_of), of the word's key.
+    #[inline(always)]
+    pub(super) fn has_key(&self, key: u64) -> bool {
+        self.key() == key
     }
 
     #[inline(always)]
@@ -46,7 +59,12 @@ impl Held {
 
     #[inline(always)]
     pub(crate) fn set(&self, word: u64, mask: u64) {
-        self.word.store(word, Ordering::Relaxed);
+        self.set_keyed(key_of(word), mask);
+    }
+
+    #[inline(always)]
+    pub(super) fn set_keyed(&self, key: u64, mask: u64) {
+        self.key.store(key, Ordering::Relaxed);
         self.set_mask(mask);
     }
 
@@ -54,7 +72,7 @@ impl Held {
     #[inline]
     pub(crate) fn release(&self) -> Option<(u64, u64)> {
         let (word, mask) = (self.word(), self.mask());
-        self.set(NONE, 0);
+        self.set_keyed(NONE, 0);
         (mask != 0).then_some((word, mask))
     }
 
@@ -77,7 +95,7 @@ impl Held {
         match place.level {
             0 if place.word == word => self.mask() & place.mask,
             0 => 0,
-            _ if word != NONE && (first..=last).contains(&(word << ORDERS_PER_LEVEL)) => {
+            _ if !self.has_key(NONE) && (first..=last).contains(&(word << ORDERS_PER_LEVEL)) => {
                 self.mask()
             }
             _ => 0,
@@ -88,9 +106,16 @@ impl Held {
     #[inline(always)]
     pub(super) fn take(&self, order: Order) -> Option<Code> {
         let mask = self.mask();
+        if order == Order::ZERO {
+            if mask == 0 {
+                return None;
+            }
+            let first = u64::from(mask.trailing_zeros());
+            self.set_mask(mask & (mask - 1));
+            return Code::keyed(self.key(), first, order);
+        }
         let pairs = mask & (mask >> 1);
         let starts = match order.get() {
-            0 => mask,
             1 => pairs & ALIGNED[1],
             _ => pairs & (pairs >> 2) & ALIGNED[2],
         };
@@ -99,7 +124,7 @@ impl Held {
         }
         let first = u64::from(starts.trailing_zeros());
         self.set_mask(mask & !(((1 << order.granules()) - 1) << first));
-        Code::small(self.word(), first, order)
+        Code::keyed(self.key(), first, order)
     }
 
     /// Takes the lowest block of `order`, at most 5, out of the mask.
@@ -107,6 +132,6 @@ impl Held {
         let mask = self.mask();
         let taken = lowest_run(mask, order.run())?;
         self.set_mask(mask & !taken);
-        Code::small(self.word(), u64::from(taken.trailing_zeros()), order)
+        Code::keyed(self.key(), u64::from(taken.trailing_zeros()), order)
     }
 }
