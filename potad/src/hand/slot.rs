@@ -81,6 +81,9 @@ pub(crate) struct Slot {
     pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
+    /// Words that the next refills look into before they search: a
+    /// [`Trail`](crate::regions::Trail).
+    pub(super) trail: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
     pub(super) orders: Orders,
     /// A warm word, level in the low bits, below which nothing was reported when
@@ -109,6 +112,7 @@ impl Slot {
             pending: core::array::from_fn(|_| Held::empty()),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
+            trail: AtomicU64::new(0),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             orders: Orders::new(near),
             bare: AtomicU64::new(NONE),
