@@ -177,12 +177,17 @@ fn gather(blocks: impl Iterator<Item = BareBlock>, zone: u32, back: &mut Back<'_
             open = more;
             return;
         }
-        if len == GROUPS {
-            back.give(&mut groups);
-            len = 0;
+        match groups.get_mut(len) {
+            Some(next) => {
+                *next = open;
+                len += 1;
+            }
+            None => {
+                back.give(&mut groups);
+                groups[0] = open;
+                len = 1;
+            }
         }
-        groups[len] = open;
-        len += 1;
         open = Group::of(block.code);
     });
     back.give(&mut groups[..len]);
@@ -206,9 +211,10 @@ impl Back<'_> {
     /// Gives groups, in one bracket.
     #[inline(never)]
     fn give(&mut self, groups: &mut [Group]) {
-        self.freed += groups.iter().map(Group::blocks).sum::<usize>();
-        let (stock, mut left) = (&self.state.stock, 0);
-        (self.with_slot)(&mut |slot| left = slot.give_many(stock, groups));
+        let (stock, mut given) = (&self.state.stock, (0, 0));
+        (self.with_slot)(&mut |slot| given = slot.give_many(stock, groups));
+        let (blocks, left) = given;
+        self.freed += blocks;
         for group in &groups[..left] {
             group.for_each(|code| self.give_far(code));
         }

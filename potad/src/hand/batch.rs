@@ -167,24 +167,33 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives groups back. What must go the long way (a suspect block, one that
-    /// is free already) is left in the first groups: how many.
+    /// Gives groups back; returns how many blocks they are. What must go the long
+    /// way (a suspect block, one that is free already) is left in the first groups:
+    /// how many.
     #[inline(never)]
-    pub(crate) fn give_many(&self, stock: &Stock, groups: &mut [Group]) -> usize {
+    pub(crate) fn give_many(&self, stock: &Stock, groups: &mut [Group]) -> (usize, usize) {
         // Inside the bracket: as in `give_at_hand`.
         let suspect = stock.poison.is_any_suspect();
-        let mut left = 0;
+        // Nothing below claims: a word that is no claim's now stays none.
+        let claimed = self.claims.each_ref().map(Held::key);
+        let (mut blocks, mut left) = (0, 0);
         for at in 0..groups.len() {
             let group = groups[at];
+            blocks += group.blocks();
+            let key = group.key();
             let is_given = group.places != 0
                 && !suspect
-                && self.give_keyed(stock, group.key(), group.places).is_ok();
+                && match claimed.contains(&key) {
+                    true => self.give_keyed(stock, key, group.places),
+                    false => self.give_unclaimed(stock, key, group.places),
+                }
+                .is_ok();
             if !is_given && let Some(rest) = self.give_each(stock, group) {
                 groups[left] = rest;
                 left += 1;
             }
         }
-        left
+        (blocks, left)
     }
 
     /// One by one, for some of them may be in order; returns those that are not.
@@ -263,11 +272,13 @@ impl Group {
 
     /// How many blocks there are.
     #[inline]
-    pub(crate) fn blocks(&self) -> usize {
-        let (places, one) = (self.places, self.places & self.places.wrapping_neg());
-        if places == one {
-            // One granule, or one larger block.
-            return usize::from(!self.is_none());
+    fn blocks(&self) -> usize {
+        let places = self.places;
+        match places & places.wrapping_sub(1) {
+            // One granule.
+            0 if places != 0 => return 1,
+            0 => return usize::from(!self.is_none()),
+            _ => {}
         }
         (places.count_ones() >> (self.tag & !self.key()).trailing_zeros()) as usize
     }

@@ -77,6 +77,21 @@ impl Slot {
         }
     }
 
+    /// As [`give_keyed`](Self::give_keyed), of a word that is no claim's.
+    #[inline(always)]
+    pub(super) fn give_unclaimed(
+        &self,
+        stock: &Stock,
+        key: u64,
+        mask: u64,
+    ) -> Result<(), AlreadyFree> {
+        let pending = self.pending_at(key);
+        match pending.has_key(key) {
+            true => pending.add(mask).then_some(()).ok_or(AlreadyFree),
+            false => self.open_pending(stock, key, mask),
+        }
+    }
+
     /// The claim or pending word that holds places of the key's word.
     #[inline(always)]
     fn held_of(&self, key: u64) -> Option<&Held> {
