@@ -4,8 +4,9 @@
 //!
 //! The places of up to 64 words are taken in one bracket: whole words, and a run
 //! of whole words with one read-modify-write of the word above. What the caller
-//! wants done with each block is done outside. Frees are gathered by 64 and given
-//! in one bracket, neighbours of one word together.
+//! wants done with each block is done outside. Frees are gathered outside too,
+//! those of one word that follow each other into one group, and 64 groups are
+//! given in one bracket.
 //!
 //! # Cost
 //!
@@ -13,15 +14,15 @@
 //! granules each way, less where whole words lie side by side.
 
 use crate::error::{Error, Refused};
-use crate::hand::{Batch, Code, Slot};
+use crate::hand::{Batch, Code, Group, Slot};
 use crate::handles::BareBlock;
 use crate::state::State;
 use crate::{Hand, Zone};
 use alloc::vec::Vec;
 use memdesc::Order;
 
-/// Blocks that are given in one bracket.
-const GIVEN: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
+/// Groups of blocks that are given in one bracket.
+const GROUPS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 impl Hand {
     /// Allocates up to `count` bare blocks of one order, each given to `out`;
@@ -146,45 +147,100 @@ impl State {
         blocks: impl IntoIterator<Item = BareBlock>,
         mut with_slot: impl FnMut(&mut dyn FnMut(&Slot)),
     ) -> Result<usize, Refused<Vec<BareBlock>>> {
-        let (mut freed, mut refused, mut first) = (0, Vec::new(), None);
-        let mut refuse = |block, why| {
-            refused.push(block);
-            first.get_or_insert(why);
+        let mut back = Back {
+            state: self,
+            with_slot: &mut with_slot,
+            freed: 0,
+            refused: Vec::new(),
+            why: None,
         };
-        let mut blocks = blocks.into_iter();
-        loop {
-            let (mut codes, mut len) = ([Code::LEAST; GIVEN], 0);
-            for block in blocks.by_ref() {
-                if block.zone != self.id {
-                    let why = Error::Foreign { asked: self.id, found: block.zone };
-                    refuse(block, why);
-                    continue;
-                }
-                codes[len] = block.code;
+        gather(blocks.into_iter(), self.id, &mut back);
+        match back.why {
+            None => Ok(back.freed),
+            Some(why) => Err(Refused { given: back.refused, why }),
+        }
+    }
+}
+
+/// Gathers blocks into groups, and gives these whenever there are enough.
+///
+/// The loop over all blocks: what it calls are functions of their own, so that
+/// little wants registers.
+#[inline(always)]
+fn gather(blocks: impl Iterator<Item = BareBlock>, zone: u32, back: &mut Back<'_>) {
+    let (mut groups, mut len, mut open) = ([Group::NONE; GROUPS], 0, Group::NONE);
+    blocks.for_each(|block| {
+        if block.zone != zone {
+            return back.refuse_foreign(block);
+        }
+        if let Some(more) = open.with(block.code) {
+            open = more;
+            return;
+        }
+        match groups.get_mut(len) {
+            Some(next) => {
+                *next = open;
                 len += 1;
-                if len == GIVEN {
-                    break;
-                }
             }
-            let mut left = 0;
-            with_slot(&mut |slot| left = slot.give_many(&self.stock, &mut codes[..len]));
-            freed += len - left;
-            for &code in &codes[..left] {
-                // Outside the bracket's batch, for it may take its time.
-                let mut given = Ok(());
-                with_slot(&mut |slot| given = self.give(slot, code.block()));
-                match given {
-                    Ok(()) => freed += 1,
-                    Err(why) => refuse(BareBlock::new(code, self.id), why),
-                }
-            }
-            if len < GIVEN {
-                break;
+            None => {
+                back.give(&mut groups);
+                groups[0] = open;
+                len = 1;
             }
         }
-        match first {
-            None => Ok(freed),
-            Some(why) => Err(Refused { given: refused, why }),
+        open = Group::of(block.code);
+    });
+    back.give(&mut groups[..len]);
+    back.give(&mut [open]);
+}
+
+/// Runs what it is given on a slot, inside its bracket.
+type WithSlot<'a> = dyn FnMut(&mut dyn FnMut(&Slot)) + 'a;
+
+/// Blocks on their way back.
+struct Back<'a> {
+    state: &'a State,
+    with_slot: &'a mut WithSlot<'a>,
+    freed: usize,
+    refused: Vec<BareBlock>,
+    /// Why the first of them was refused.
+    why: Option<Error>,
+}
+
+impl Back<'_> {
+    /// Gives groups, in one bracket.
+    #[inline(never)]
+    fn give(&mut self, groups: &mut [Group]) {
+        let (stock, mut given) = (&self.state.stock, (0, 0));
+        (self.with_slot)(&mut |slot| given = slot.give_many(stock, groups));
+        let (blocks, left) = given;
+        self.freed += blocks;
+        for group in &groups[..left] {
+            group.for_each(|code| self.give_far(code));
         }
+    }
+
+    /// Gives a block that must go the long way. Outside the batch's bracket, for it
+    /// may take its time.
+    #[cold]
+    fn give_far(&mut self, code: Code) {
+        let (state, mut given) = (self.state, Ok(()));
+        (self.with_slot)(&mut |slot| given = state.give(slot, code.block()));
+        if let Err(why) = given {
+            self.freed -= 1;
+            self.refuse(BareBlock::new(code, state.id), why);
+        }
+    }
+
+    fn refuse(&mut self, block: BareBlock, why: Error) {
+        self.refused.push(block);
+        self.why.get_or_insert(why);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_foreign(&mut self, block: BareBlock) {
+        let (asked, found) = (self.state.id, block.zone);
+        self.refuse(block, Error::Foreign { asked, found });
     }
 }

@@ -80,7 +80,7 @@ impl Ground {
     /// A word that a refill would go to, near the first granule.
     pub fn site(&self) -> Option<u64> {
         match self.stock.site(Class::default(), Granule(0), 1)? {
-            Site::Broken { word } | Site::Whole { word } => Some(word),
+            Site::Broken { word, .. } | Site::Whole { word } => Some(word),
             Site::Larger => None,
         }
     }

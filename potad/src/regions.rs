@@ -30,11 +30,15 @@ const BUDGET: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 /// Regions without a fitting run that a search looks into.
 const MISSES: u32 = 32;
 
+/// Places of a word that count as few: to search for it is most of the work.
+const SPARSE: u32 = 4;
+
 /// Where something fits that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Site {
-    /// A word of level 0 that has a fitting run.
-    Broken { word: u64 },
+    /// A word of level 0 that has a fitting run, the fullest of its region; and if
+    /// it has few places, which words there are as full.
+    Broken { word: u64, alike: u8 },
     /// A word of level 0 that is wholly free, as a place of level 1.
     Whole { word: u64 },
     /// Nothing seen is as good as breaking a block of a level above 1.
@@ -131,9 +135,13 @@ impl Search<'_> {
     /// Once no level above has a block, whole regions are scarce, and any broken
     /// one comes first: who needs one whole is not to look for it in vain.
     fn around(&self, here: u64) -> Option<Site> {
-        let mut seen = Seen::default();
-        let mut broken = self.forest.broken_from(here >> WORDS);
-        for _ in 0..BUDGET {
+        let (mut seen, first) = (Seen::default(), here >> WORDS);
+        // Most searches end where they begin: no walk for that.
+        if self.look(first, &mut seen) == Look::Enough {
+            return self.best_of(&seen);
+        }
+        let mut broken = self.forest.broken_from(first + 1);
+        for _ in 1..BUDGET {
             let Some(index) = broken.next() else { break };
             if self.look(index, &mut seen) == Look::Enough {
                 break;
@@ -200,20 +208,26 @@ impl Search<'_> {
         let first = region << WORDS;
         let line = self.forest.words_ahead(first).unwrap_or(&[]);
         let line = &line[..line.len().min(1 << WORDS)];
-        let (mut most, mut fullest, mut empty) = (0, 0, 0);
+        let (mut most, mut fullest, mut alike, mut empty) = (0, 0, 0, 0);
         for (place, word) in (0..).zip(line) {
             // Relaxed: whoever takes looks again, and so does whoever clears.
             let free = word.load(Ordering::Relaxed);
             if free == 0 {
                 empty |= 1 << place;
-            } else if free.count_ones() >= most
-                && (self.run == 1 || lowest_run(free, self.run).is_some())
-            {
-                (most, fullest) = (free.count_ones(), first + place);
+                continue;
+            }
+            if self.run != 1 && lowest_run(free, self.run).is_none() {
+                continue;
+            }
+            let count = count_of(free);
+            if count >= most {
+                alike = if count == most { alike } else { 0 } | 1 << place;
+                (most, fullest) = (count, first + place);
             }
         }
         if most != 0 {
-            return Some(Site::Broken { word: fullest });
+            let alike = if most <= SPARSE { alike } else { 0 };
+            return Some(Site::Broken { word: fullest, alike });
         }
         if whole == 0 {
             self.forest.note_empty_words(0, first, empty);
@@ -222,6 +236,50 @@ impl Search<'_> {
         let avoided = byte((self.avoided)(1, region >> WORDS), region);
         let kept = if whole & !avoided == 0 { whole } else { whole & !avoided };
         Some(Site::Whole { word: first + u64::from(kept.trailing_zeros()) })
+    }
+}
+
+/// Places of a word that is not 0: most that are looked at have a single one, and
+/// not every processor that this is compiled for counts in one step.
+#[inline(always)]
+fn count_of(free: u64) -> u32 {
+    if free & (free - 1) == 0 { 1 } else { free.count_ones() }
+}
+
+/// What refills will look into next without a search: words of one region that were
+/// as full as one that was claimed, and would be found one after the other.
+///
+/// ```text
+///  63               8 7          0
+/// +------------------+------------+
+/// | region           | its words  |    no words: nothing
+/// +------------------+------------+
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trail(pub(crate) u64);
+
+impl Trail {
+    /// The words beside one that was claimed.
+    pub(crate) fn beside(word: u64, alike: u8) -> Self {
+        let rest = u64::from(alike) & !(1 << (word & ((1 << WORDS) - 1)));
+        Self((word >> WORDS) << u8::BITS | rest)
+    }
+
+    /// The first word of the region after that of `word`.
+    pub(crate) fn after(word: u64) -> u64 {
+        ((word >> WORDS) + 1) << WORDS
+    }
+
+    /// The next word, and what is left then; `None` if nothing is, or `near` is in
+    /// another region by now.
+    #[inline]
+    pub(crate) fn next(self, near: Granule) -> Option<(u64, Self)> {
+        let (region, rest) = (self.0 >> u8::BITS, self.0 & u64::from(u8::MAX));
+        if rest == 0 || word_of(0, near) >> WORDS != region {
+            return None;
+        }
+        let place = u64::from(rest.ilog2());
+        Some((region << WORDS | place, Self(self.0 & !(1 << place))))
     }
 }
 
@@ -340,10 +398,46 @@ mod tests {
         }
         let near = Granule(100);
         let site = search(&forest, &homes, Class::default()).site(near);
-        assert_eq!(site, Some(Site::Broken { word: 0 }));
+        assert_eq!(site, Some(Site::Broken { word: 0, alike: 0 }));
         assert_eq!(forest.claim_word(0, 0).count_ones(), 63);
         let site = search(&forest, &homes, Class::default()).site(near);
-        assert_eq!(site, Some(Site::Broken { word: 1 }));
+        assert_eq!(site, Some(Site::Broken { word: 1, alike: 0 }));
+    }
+
+    #[test]
+    fn words_that_are_as_sparse_follow_each_other_without_a_search() {
+        let (forest, homes) = (four_regions(), Homes::default());
+        homes.settle(8, Class::default());
+        // All words of the second region keep one place, but for two of them.
+        for word in 8..16 {
+            let mask = if word == 11 {
+                0
+            } else if word == 13 {
+                0b11
+            } else {
+                1 << word
+            };
+            leave_none(&forest, word);
+            if mask != 0 {
+                let place = memdesc::Place { level: 0, word, mask };
+                forest.ensure(0, Granule(word << ORDERS_PER_LEVEL)).unwrap();
+                forest.give(place, |_, _| false).unwrap();
+            }
+        }
+        let near = Granule(520);
+        let site = || search(&forest, &homes, Class::default()).site(near);
+        assert_eq!(site(), Some(Site::Broken { word: 13, alike: 0b10_0000 }));
+        assert_eq!(forest.claim_word(0, 13), 0b11);
+        assert_eq!(site(), Some(Site::Broken { word: 15, alike: 0b1101_0111 }));
+        let mut trail = Trail::beside(15, 0b1101_0111);
+        assert!(trail.next(Granule(0)).is_none(), "the hand is elsewhere");
+        for word in [14, 12, 10, 9, 8] {
+            let (next, rest) = trail.next(near).unwrap();
+            assert_eq!(next, word);
+            trail = rest;
+        }
+        assert!(trail.next(near).is_none());
+        assert!(Trail::beside(15, 0).next(near).is_none(), "not sparse");
     }
 
     #[test]
@@ -370,6 +464,6 @@ mod tests {
         assert_eq!(forest.may_have(0, 1, 0), 0);
         forest.give(one.place(), |_, _| false).unwrap();
         let site = search(&forest, &homes, Class::default()).site(Granule(0));
-        assert_eq!(site, Some(Site::Broken { word: 0 }));
+        assert_eq!(site, Some(Site::Broken { word: 0, alike: 0b1 }));
     }
 }

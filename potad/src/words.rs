@@ -301,21 +301,28 @@ impl Words {
     /// The word, if it is present.
     #[inline(always)]
     pub(crate) fn get(&self, index: u64) -> Option<&AtomicU64> {
-        match index < 1 << T1::REACH {
-            true => self.get_near(index),
-            false => self.get_far(index),
+        if index < 1 << Chunk::REACH {
+            return self.root0.get()?.get(index);
         }
+        if index < 1 << T1::REACH {
+            return self.root1.get()?.get(index);
+        }
+        self.get_far(index)
     }
 
-    /// As [`get`](Self::get), of what lies near: without a call, for callers that
-    /// are spared the registers that one takes. `None` says nothing of far words.
+    /// As [`get`](Self::get), without a call: `None` for words from `2^27` on, too.
     #[inline(always)]
     pub(crate) fn get_near(&self, index: u64) -> Option<&AtomicU64> {
-        match index < 1 << Chunk::REACH {
-            true => self.root0.get()?.get(index),
-            false if index < 1 << T1::REACH => self.root1.get()?.get(index),
-            false => None,
+        if index < 1 << Chunk::REACH {
+            return self.root0.get()?.get(index);
         }
+        if index < 1 << T1::REACH {
+            return self.root1.get()?.get(index);
+        }
+        if index < 1 << T2::REACH {
+            return self.root2.get()?.get(index);
+        }
+        None
     }
 
     #[inline(never)]

@@ -108,6 +108,41 @@ fn what_is_refused_comes_back_and_the_rest_is_freed() {
 }
 
 #[test]
+fn of_a_group_in_part_free_already_the_rest_is_freed() {
+    let ram = zone(1 << 12);
+    let mut hand = ram.hand();
+    for k in [0, 1, 2, 3, 5] {
+        let (mut blocks, mut kept) = (Vec::new(), Vec::new());
+        hand.alloc_many(order(k), 18, |block| blocks.push(block)).unwrap();
+        // Every other one stays, so that nothing merges.
+        let mut gone = Vec::new();
+        for (number, block) in blocks.into_iter().enumerate() {
+            if number % 2 == 0 { gone.push(block) } else { kept.push(block) }
+        }
+        let free = ram.stats().free;
+        // One is free already when the batch comes, one is in it twice, apart, and
+        // one is twice in a row.
+        let again = |block: &BareBlock| ram.bare_at(block.base(), block.order()).unwrap();
+        let twice = [again(&gone[1]), again(&gone[4]), again(&gone[6])];
+        let bases: Vec<_> = twice.iter().map(BareBlock::base).collect();
+        hand.free_bare(again(&gone[1])).unwrap();
+        let [_, apart, next] = twice;
+        gone.push(apart);
+        gone.insert(7, next);
+        let refused = hand.free_many(gone).unwrap_err();
+        assert!(matches!(refused.why, Error::DoubleFree { .. }), "{:?}", refused.why);
+        let mut given: Vec<_> = refused.given.iter().map(BareBlock::base).collect();
+        given.sort();
+        assert_eq!(given, bases, "order {k}");
+        assert!(refused.given.iter().all(|block| block.order() == order(k)));
+        assert_eq!(ram.stats().free, free + (9 << k));
+        ram.validate().unwrap();
+        assert_eq!(ram.free_many(kept).unwrap(), 9);
+    }
+    assert_eq!(ram.stats().free, 1 << 12);
+}
+
+#[test]
 fn a_failed_granule_in_a_batch_is_kept() {
     let potad = Potad::new();
     let ram = potad.register(Resource::new("ram").granule(4096).span(0..(1 << 10) * 4096)).unwrap();

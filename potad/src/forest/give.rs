@@ -60,6 +60,15 @@ impl Forest {
         Ok(())
     }
 
+    /// Sets bits of `atomic`, a word of level 0, and does no more: what it was, if
+    /// [`give_held_on`](Self::give_held_on) must follow.
+    #[inline(always)]
+    pub(crate) fn give_into(&self, atomic: &AtomicU64, mask: u64) -> Option<u64> {
+        let before = set(atomic, mask);
+        let is_all = before != 0 && before & mask == 0 && before | mask != u64::MAX;
+        (!is_all).then_some(before)
+    }
+
     /// Gives places of many blocks back, which a hand has held. Where some are free
     /// already (a double free through a handle made of an address, after the
     /// hand's last look at the word), the first free stands, and the other places
@@ -71,7 +80,26 @@ impl Forest {
             // As in `give_tested`.
             return self.complete(level, word, is_warm);
         }
-        let Some(before) = self.set(level, word, mask) else { return };
+        let Some(atomic) = self.word(level, word) else {
+            debug_assert!(false, "a word that is not present");
+            return;
+        };
+        self.give_held_on(place, set(atomic, mask), is_warm);
+    }
+
+    /// What follows in [`give_held`](Self::give_held) once the bits of a word that
+    /// was `before` are set.
+    #[inline]
+    pub(crate) fn give_held_on(
+        &self,
+        place: Place,
+        before: u64,
+        is_warm: impl Fn(u32, u64) -> bool,
+    ) {
+        let Place { level, word, mask } = place;
+        if before == 0 {
+            self.set_summary(level, word);
+        }
         if self.after(level, word, before | mask) == u64::MAX {
             self.rise(level, word, is_warm);
         }
@@ -108,12 +136,16 @@ impl Forest {
     /// Sets bits of one word, all of which must have been clear.
     #[inline(always)]
     fn add(&self, level: u32, word: u64, mask: u64) -> Result<Added, AlreadyFree> {
-        let Some(before) = self.set(level, word, mask) else { return Ok(Added::Part) };
-        if before & mask != 0 {
+        let Some(atomic) = self.word(level, word) else {
+            debug_assert!(false, "a word that is not present");
+            return Ok(Added::Part);
+        };
+        let before = set(atomic, mask);
+        if before == 0 {
+            self.set_summary(level, word);
+        } else if before & mask != 0 {
             // Two threads gave the same bits at once: undo what was new.
-            if let Some(atomic) = self.word(level, word) {
-                atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
-            }
+            atomic.fetch_and(!(mask & !before), Ordering::Relaxed);
             return Err(AlreadyFree);
         }
         let after = self.after(level, word, before | mask);
@@ -127,26 +159,6 @@ impl Forest {
             true => self.load(level, word),
             false => after,
         }
-    }
-
-    /// Sets bits of one word, and its summary; returns the bits before.
-    #[inline(always)]
-    fn set(&self, level: u32, word: u64, mask: u64) -> Option<u64> {
-        let Some(atomic) = self.word(level, word) else {
-            debug_assert!(false, "a word that is not present");
-            return None;
-        };
-        // Release: whoever takes the bits sees what we did to the block (its
-        // slots are clear). Acquire: if we complete the word, what we pass
-        // upward carries what the givers of the other bits did.
-        let before = match memdesc::seeded!("given by a plain store") {
-            true => set_plainly(atomic, mask),
-            false => atomic.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel)),
-        };
-        if before == 0 {
-            self.set_summary(level, word);
-        }
-        Some(before)
     }
 
     /// Gives places of a word that the caller keeps warm: one `fetch_or`, no
@@ -195,6 +207,18 @@ impl Forest {
                 )
                 .is_ok()
         })
+    }
+}
+
+/// Sets bits of a word; returns what it was.
+#[inline(always)]
+fn set(word: &AtomicU64, mask: u64) -> u64 {
+    // Release: whoever takes the bits sees what we did to the block (its
+    // slots are clear). Acquire: if we complete the word, what we pass
+    // upward carries what the givers of the other bits did.
+    match memdesc::seeded!("given by a plain store") {
+        true => set_plainly(word, mask),
+        false => word.fetch_or(mask, memdesc::weakened!("given relaxed", AcqRel)),
     }
 }
 

@@ -121,7 +121,8 @@ impl Forest {
         self.words(level).get(word)
     }
 
-    /// As [`word`](Self::word), where that takes no call; `None` else.
+    /// As [`word`](Self::word), without a call: `None` for those that lie far up,
+    /// too.
     #[inline(always)]
     pub(crate) fn word_near(&self, level: u32, word: u64) -> Option<&AtomicU64> {
         self.words(level).get_near(word)

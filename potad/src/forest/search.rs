@@ -110,12 +110,19 @@ impl Forest {
             return;
         }
         barrier::after_rmw();
+        // Side by side in one chunk: the way there is gone once.
+        let line = self.words(level).ahead(first).unwrap_or(&[]);
         let mut left = mask;
         while left != 0 {
-            let word = first + u64::from(left.trailing_zeros());
+            let place = left.trailing_zeros();
             left &= left - 1;
+            let word = first + u64::from(place);
             // (Acquire, as of any word that bits are found in.)
-            if self.load(level, word) != 0 {
+            let value = match line.get(place as usize) {
+                Some(word) => word.load(Ordering::Acquire),
+                None => self.load(level, word),
+            };
+            if value != 0 {
                 self.set_summary(level, word);
             }
         }

@@ -4,7 +4,8 @@
 //!
 //! What is taken is noted word by word, with the places of all its blocks, and
 //! told apart into blocks outside the bracket. What is given is put together
-//! again: blocks of one word that follow each other are one operation.
+//! again, outside as well: blocks of one word that follow each other are one
+//! operation.
 //!
 //! # Cost (read-modify-writes)
 //!
@@ -12,7 +13,7 @@
 //! up to 64 words where the word above has them. Back in address order: 1 per
 //! word.
 
-use super::code::Code;
+use super::code::{Code, key_of, word_at};
 use super::held::Held;
 use super::slot::{CLAIMED_ORDERS, Slot};
 use crate::error::OutOfMemory;
@@ -60,14 +61,19 @@ impl Batch {
     }
 
     /// Tells each block, word by word, lowest first.
+    #[inline]
     pub(crate) fn for_each(&self, mut tell: impl FnMut(Code)) {
-        let run = self.order.run();
+        let (order, run) = (self.order, self.order.run());
         for &(word, places) in &self.words[..self.len] {
+            if places == u64::MAX {
+                Code::each_of_whole(word, order, &mut tell);
+                continue;
+            }
             let mut starts = crate::forest::run_starts(places, run);
             while starts != 0 {
                 let first = u64::from(starts.trailing_zeros());
                 starts &= starts - 1;
-                if let Some(code) = Code::at(word, first, self.order) {
+                if let Some(code) = Code::at(word, first, order) {
                     tell(code);
                 }
             }
@@ -161,41 +167,135 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives blocks back. Those that must go the long way (a suspect one, one
-    /// that is free already) are moved to the beginning: how many.
-    pub(crate) fn give_many(&self, stock: &Stock, codes: &mut [Code]) -> usize {
+    /// Gives groups back; returns how many blocks they are. What must go the long
+    /// way (a suspect block, one that is free already) is left in the first groups:
+    /// how many.
+    #[inline(never)]
+    pub(crate) fn give_many(&self, stock: &Stock, groups: &mut [Group]) -> (usize, usize) {
         // Inside the bracket: as in `give_at_hand`.
         let suspect = stock.poison.is_any_suspect();
-        let (mut from, mut left) = (0, 0);
-        while let Some(&first) = codes.get(from) {
-            let mut to = from + 1;
-            let given = if suspect || !first.is_small() {
-                self.give_at_hand(stock, first)
-            } else {
-                let (word, mut mask) = first.small_place();
-                while let Some(&next) = codes.get(to)
-                    && next.is_small()
-                    && let (same, more) = next.small_place()
-                    && same == word
-                    && mask & more == 0
-                {
-                    mask |= more;
-                    to += 1;
+        // Nothing below claims: a word that is no claim's now stays none.
+        let claimed = self.claims.each_ref().map(Held::key);
+        let (mut blocks, mut left) = (0, 0);
+        for at in 0..groups.len() {
+            let group = groups[at];
+            blocks += group.blocks();
+            let key = group.key();
+            let is_given = group.places != 0
+                && !suspect
+                && match claimed.contains(&key) {
+                    true => self.give_keyed(stock, key, group.places),
+                    false => self.give_unclaimed(stock, key, group.places),
                 }
-                self.give_places(stock, word, mask).is_ok()
-            };
-            while !given && from < to {
-                // One by one, for some of them may be in order.
-                let code = codes[from];
-                if !self.give_at_hand(stock, code) {
-                    codes[left] = code;
-                    left += 1;
-                }
-                from += 1;
+                .is_ok();
+            if !is_given && let Some(rest) = self.give_each(stock, group) {
+                groups[left] = rest;
+                left += 1;
             }
-            from = to;
         }
-        left
+        (blocks, left)
+    }
+
+    /// One by one, for some of them may be in order; returns those that are not.
+    #[inline(never)]
+    fn give_each(&self, stock: &Stock, group: Group) -> Option<Group> {
+        let mut rest = Group::NONE;
+        group.for_each(|code| {
+            if !self.give_at_hand(stock, code) {
+                rest = rest.with(code).unwrap_or(Group::of(code));
+            }
+        });
+        (!rest.is_none()).then_some(rest)
+    }
+}
+
+/// Blocks on their way back that are given as one: of one order that claims
+/// serve, in one word; or a single larger one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    /// The key of the word, and the order's bit; or a larger block's code.
+    tag: u64,
+    /// The places; 0 of a larger block.
+    places: u64,
+}
+
+impl Group {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { tag: u64::MAX, places: 0 };
+
+    #[inline(always)]
+    pub(crate) fn of(code: Code) -> Self {
+        match code.is_single() {
+            true => Self { tag: code.single_tag(), places: code.single_mask() },
+            false => Self::of_larger(code),
+        }
+    }
+
+    #[inline(never)]
+    fn of_larger(code: Code) -> Self {
+        match code.is_small() {
+            true => Self { tag: code.key() | code.granules(), places: code.small_mask() },
+            false => Self { tag: code.get(), places: 0 },
+        }
+    }
+
+    /// With another block; `None` if that is of another word or order, or there
+    /// already. (By value: nobody has its address, so it stays in registers.)
+    #[inline(always)]
+    pub(crate) fn with(self, code: Code) -> Option<Self> {
+        if !code.is_single() {
+            return self.with_larger(code);
+        }
+        // No other group's tag has the bit that a single granule's has.
+        let place = code.single_mask();
+        let is_ours = code.single_tag() == self.tag && self.places & place == 0;
+        is_ours.then_some(Self { places: self.places | place, ..self })
+    }
+
+    #[inline(never)]
+    fn with_larger(self, code: Code) -> Option<Self> {
+        let other = Self::of_larger(code);
+        let is_ours = other.tag == self.tag && other.places != 0 && self.places & other.places == 0;
+        is_ours.then_some(Self { places: self.places | other.places, ..self })
+    }
+
+    /// The key of the word.
+    #[inline(always)]
+    fn key(&self) -> u64 {
+        key_of(word_at(self.tag))
+    }
+
+    fn is_none(&self) -> bool {
+        // No block's code: a larger one's is even.
+        self.tag == u64::MAX
+    }
+
+    /// How many blocks there are.
+    #[inline]
+    fn blocks(&self) -> usize {
+        let places = self.places;
+        match places & places.wrapping_sub(1) {
+            // One granule.
+            0 if places != 0 => return 1,
+            0 => return usize::from(!self.is_none()),
+            _ => {}
+        }
+        (places.count_ones() >> (self.tag & !self.key()).trailing_zeros()) as usize
+    }
+
+    /// Tells each block, lowest first.
+    pub(crate) fn for_each(&self, mut tell: impl FnMut(Code)) {
+        if self.places == 0 {
+            let whole = Code::from_bits(self.tag).filter(|_| !self.is_none());
+            return whole.into_iter().for_each(tell);
+        }
+        let granules = self.tag & !self.key();
+        let mut left = self.places;
+        while left != 0 {
+            let first = u64::from(left.trailing_zeros());
+            left &= !(((1 << granules) - 1) << first);
+            Code::from_bits((self.key() + (first << 1)) | granules).into_iter().for_each(&mut tell);
+        }
     }
 }
 

@@ -14,17 +14,31 @@ use super::slot::CLAIMED_ORDERS;
 use core::num::NonZero;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order, Place};
 
+/// Bits of a code below the word of level 0.
+const BELOW: u32 = ORDERS_PER_LEVEL + 1;
+
+/// Which word of level 0: what a code has above its place. No key has other bits.
+#[inline(always)]
+pub(super) const fn key_of(word: u64) -> u64 {
+    word << BELOW
+}
+
+/// The word that a key says.
+#[inline(always)]
+pub(super) const fn word_at(key: u64) -> u64 {
+    key >> BELOW
+}
+
 /// A block: `2 * base + 2^order`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Code(NonZero<u64>);
 
 impl Code {
-    /// A granule: the first.
-    pub(crate) const LEAST: Self = Self(NonZero::<u64>::MIN);
-
     #[inline(always)]
     pub(crate) fn of(block: Block) -> Self {
-        Self(NonZero::new(block.encode()).unwrap_or(NonZero::<u64>::MIN))
+        // As `Block::encode`: the base has none of the end's bit, and by an `or`
+        // the compiler knows that it is not 0.
+        Self(end_of(block.order()) | (block.base().0 << 1))
     }
 
     /// The block of `order` that starts at place `first` of `word` of the
@@ -36,10 +50,33 @@ impl Code {
         NonZero::new((base << 1) + order.granules()).map(Self)
     }
 
-    /// As [`at`](Self::at), of level 0.
+    /// Tells each block of `order` in a whole word of the order's level, lowest
+    /// first.
     #[inline(always)]
-    pub(super) fn small(word: u64, first: u64, order: Order) -> Option<Self> {
-        NonZero::new(((word << 7) | (first << 1)) + order.granules()).map(Self)
+    pub(super) fn each_of_whole(word: u64, order: Order, mut tell: impl FnMut(Self)) {
+        let mut base = word << ORDERS_PER_LEVEL << (ORDERS_PER_LEVEL * order.level());
+        for _ in 0..64 / order.run() {
+            tell(Self(end_of(order) | (base << 1)));
+            base += order.granules();
+        }
+    }
+
+    /// The block of `order`, at most 5, that starts at place `first` of the word
+    /// of level 0 that `key` says. As [`at`](Self::at).
+    #[inline(always)]
+    pub(super) fn keyed(key: u64, first: u64, order: Order) -> Option<Self> {
+        // (Added first, so that the place comes to it in one step.)
+        Some(Self(end_of(order) | (key + (first << 1))))
+    }
+
+    /// The block of this code; `None` for 0.
+    pub(super) fn from_bits(code: u64) -> Option<Self> {
+        NonZero::new(code).map(Self)
+    }
+
+    #[inline(always)]
+    pub(super) fn get(self) -> u64 {
+        self.0.get()
     }
 
     #[inline(always)]
@@ -66,6 +103,12 @@ impl Code {
         self.0.get() & self.0.get().wrapping_neg()
     }
 
+    /// Whether it is a single granule.
+    #[inline(always)]
+    pub(super) fn is_single(self) -> bool {
+        self.0.get() & 1 != 0
+    }
+
     /// Whether claims serve the order.
     #[inline(always)]
     pub(super) fn is_small(self) -> bool {
@@ -78,13 +121,33 @@ impl Code {
         self.granules() < 1 << ORDERS_PER_LEVEL
     }
 
-    /// Word and places of a block of level 0.
+    /// The key of the word that a block of level 0 is in.
     #[inline(always)]
-    pub(super) fn small_place(self) -> (u64, u64) {
+    pub(super) fn key(self) -> u64 {
+        key_of(word_at(self.0.get()))
+    }
+
+    /// The word's key and a single granule's bit; what no single granule has,
+    /// where it is none.
+    #[inline(always)]
+    pub(super) fn single_tag(self) -> u64 {
+        self.0.get() & !((1 << BELOW) - 2)
+    }
+
+    /// The place of a single granule.
+    #[inline(always)]
+    pub(super) fn single_mask(self) -> u64 {
+        debug_assert!(self.is_single());
+        1 << (self.0.get() >> 1 & 63)
+    }
+
+    /// The places of a block of level 0.
+    #[inline(always)]
+    pub(super) fn small_mask(self) -> u64 {
         let (code, granules) = (self.0.get(), self.granules());
         debug_assert!(granules <= 32);
         let first = (code >> 1) & 63 & !(granules - 1);
-        (code >> 7, ((1 << granules) - 1) << first)
+        ((1 << granules) - 1) << first
     }
 
     /// Where the block lives.
@@ -99,9 +162,16 @@ impl Code {
     }
 }
 
+/// The bit that says a block's order, and never 0.
+#[inline(always)]
+fn end_of(order: Order) -> NonZero<u64> {
+    NonZero::new(order.granules()).unwrap_or(NonZero::<u64>::MIN)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn a_code_says_what_the_block_says() {
@@ -116,8 +186,18 @@ mod tests {
                 let first = u64::from(place.mask.trailing_zeros());
                 assert!(Code::at(place.word, first, order) == Some(code));
                 if place.level == 0 {
-                    assert_eq!(code.small_place(), (place.word, place.mask));
-                    assert!(Code::small(place.word, first, order) == Some(code));
+                    let key = key_of(place.word);
+                    assert_eq!((code.key(), word_at(key)), (key, place.word));
+                    assert_eq!(code.small_mask(), place.mask);
+                    assert!(Code::keyed(key, first, order) == Some(code));
+                    assert_eq!(code.is_single(), order == Order::ZERO);
+                    let mut each = Vec::new();
+                    Code::each_of_whole(place.word, order, |code| each.push(code.block()));
+                    assert_eq!(each.len(), 64 >> order.get());
+                    assert!(each.contains(&block) && each.is_sorted());
+                    if code.is_single() {
+                        assert_eq!(code.single_mask(), place.mask);
+                    }
                 }
             }
         }

@@ -19,7 +19,7 @@
 //! | free elsewhere, level 0 | 1 per word touched, 1 more per 64 for the parent |
 //! | free elsewhere, other levels | 1, 1 more per 64 for the parent |
 
-use super::code::Code;
+use super::code::{Code, word_at};
 use super::held::Held;
 use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
 use crate::forest::AlreadyFree;
@@ -47,57 +47,76 @@ impl Slot {
         if stock.may_suspect(code) && !memdesc::seeded!("freed without looking at the poison") {
             return false;
         }
-        if !code.is_of_level_0() {
-            return self.give_large(stock, code).is_ok();
+        match code.is_single() {
+            true => self.give_keyed(stock, code.key(), code.single_mask()).is_ok(),
+            false => self.give_block(stock, code).is_ok(),
         }
-        let (word, mask) = code.small_place();
-        let given = match self.held_of(word) {
-            Some(held) => held.add(mask),
-            None => self.open_pending(stock, word, mask).is_ok(),
-        };
-        if !code.is_small() {
-            self.note_pending(code.order(), word);
-        }
-        given
     }
 
-    /// Gives a block back, which the caller owned.
-    pub(crate) fn give(&self, stock: &Stock, block: Block) -> Result<(), AlreadyFree> {
-        let code = Code::of(block);
+    /// Gives a block of more than one granule.
+    #[inline(never)]
+    pub(super) fn give_block(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
         if !code.is_of_level_0() {
             return self.give_large(stock, code);
         }
-        let (word, mask) = code.small_place();
-        self.give_places(stock, word, mask)?;
+        self.give_keyed(stock, code.key(), code.small_mask())?;
         if !code.is_small() {
-            self.note_pending(code.order(), word);
+            self.note_pending(code.order(), word_at(code.key()));
         }
         Ok(())
     }
 
-    /// Gives places of one word of level 0, which the caller owned.
-    #[inline]
-    pub(super) fn give_places(
-        &self,
-        stock: &Stock,
-        word: u64,
-        mask: u64,
-    ) -> Result<(), AlreadyFree> {
-        match self.held_of(word) {
+    /// Gives a block back, which the caller owned.
+    pub(crate) fn give(&self, stock: &Stock, block: Block) -> Result<(), AlreadyFree> {
+        self.give_block(stock, Code::of(block))
+    }
+
+    /// Gives places of the word of level 0 that the key says, which the caller
+    /// owned.
+    #[inline(always)]
+    pub(super) fn give_keyed(&self, stock: &Stock, key: u64, mask: u64) -> Result<(), AlreadyFree> {
+        match self.held_of(key) {
             Some(held) if held.add(mask) => Ok(()),
-            Some(held) => {
-                let now = stock.forest.load(0, word);
-                held.add_beside(mask, now).then_some(()).ok_or(AlreadyFree)
-            }
-            None => self.open_pending(stock, word, mask),
+            Some(held) => Self::add_after_all(stock, held, mask),
+            None => self.open_pending(stock, key, mask),
         }
     }
 
-    /// The claim or pending word that holds places of `word`.
+    /// Adds places that were seen to be free, if they are no more.
+    #[cold]
+    #[inline(never)]
+    fn add_after_all(stock: &Stock, held: &Held, mask: u64) -> Result<(), AlreadyFree> {
+        let now = stock.forest.load(0, held.word());
+        held.add_beside(mask, now).then_some(()).ok_or(AlreadyFree)
+    }
+
+    /// As [`give_keyed`](Self::give_keyed), of a word that is no claim's.
     #[inline(always)]
-    fn held_of(&self, word: u64) -> Option<&Held> {
-        let claim = self.claims.iter().find(|claim| claim.is_of(word));
-        claim.or_else(|| Some(self.pending_of(word)).filter(|pending| pending.is_of(word)))
+    pub(super) fn give_unclaimed(
+        &self,
+        stock: &Stock,
+        key: u64,
+        mask: u64,
+    ) -> Result<(), AlreadyFree> {
+        let pending = self.pending_at(key);
+        match pending.has_key(key) {
+            true if pending.add(mask) => Ok(()),
+            true => Self::add_after_all(stock, pending, mask),
+            false => self.open_pending(stock, key, mask),
+        }
+    }
+
+    /// The claim or pending word that holds places of the key's word.
+    #[inline(always)]
+    fn held_of(&self, key: u64) -> Option<&Held> {
+        let claim = self.claims.iter().find(|claim| claim.has_key(key));
+        claim.or_else(|| Some(self.pending_at(key)).filter(|pending| pending.has_key(key)))
+    }
+
+    /// Where frees into the key's word wait, unless it is a claim's.
+    #[inline(always)]
+    fn pending_at(&self, key: u64) -> &Held {
+        self.pending_of(word_at(key))
     }
 
     /// Gives a block of level 1 or above.
@@ -128,46 +147,101 @@ impl Slot {
     /// A block of an order from 3 to 5 waits in this word.
     #[inline]
     fn note_pending(&self, order: Order, word: u64) {
-        let bit = 1 << (large_byte(order) + word as u32 % PENDING as u32);
+        let bit = 1 << (large_byte(order) + place_of(word));
         self.large.store(self.large.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
     }
 
     /// The pending word at this place is about to be given: later requests for the
     /// orders that waited there find it.
-    #[cold]
-    #[inline(never)]
-    fn note_left(&self, pending: &Held, place: u32, large: u64) {
+    fn note_left(&self, place: u32) {
+        let large = self.large.load(Ordering::Relaxed);
+        let word = self.pending[place as usize].word();
         for order in (CLAIMED_ORDERS + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok()) {
             if large >> (large_byte(order) + place) & 1 != 0 {
-                self.orders.note_freed(order, pending.word());
+                self.orders.note_freed(order, word);
             }
         }
-        let left = large & !(EACH_BYTE << place);
-        self.large.store(left, Ordering::Relaxed);
+        self.large.store(large & !(EACH_BYTE << place), Ordering::Relaxed);
     }
 
     /// Makes the places wait as their word's pending one, and gives those that
     /// waited there for another.
-    #[inline]
-    fn open_pending(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
+    ///
+    /// No call but as the last thing: nothing is kept on the stack.
+    #[inline(never)]
+    fn open_pending(&self, stock: &Stock, key: u64, mask: u64) -> Result<(), AlreadyFree> {
+        let word = word_at(key);
+        let Some(atomic) = stock.forest.word_near(0, word) else {
+            return self.open_pending_far(stock, key, mask);
+        };
+        let large = self.large.load(Ordering::Relaxed);
+        if large & EACH_BYTE << place_of(word) != 0 {
+            return self.open_pending_far(stock, key, mask);
+        }
         // Nothing waits for this look unless it says no: it brings the line
         // near until the word is given.
-        let seen = stock.forest.load(0, word);
+        let seen = atomic.load(Ordering::Relaxed);
         if seen & mask != 0 {
             return Err(AlreadyFree);
         }
-        let pending = self.pending_of(word);
+        let (before, waiting) = self.make_wait(key, mask, seen);
+        if waiting == 0 {
+            return Ok(());
+        }
+        match stock.forest.word_near(0, before) {
+            Some(atomic) if waiting != u64::MAX => match stock.forest.give_into(atomic, waiting) {
+                None => Ok(()),
+                Some(was) => self.give_word_on(stock, before, waiting, was),
+            },
+            _ => self.give_word_slow(stock, before, waiting),
+        }
+    }
+
+    /// Makes the places their word's pending ones; returns those that were there.
+    #[inline(always)]
+    fn make_wait(&self, key: u64, mask: u64, seen: u64) -> (u64, u64) {
+        let pending = self.pending_at(key);
         let (before, waiting) = (pending.word(), pending.mask());
-        let place = word as u32 % PENDING as u32;
-        let large = self.large.load(Ordering::Relaxed);
-        if large & EACH_BYTE << place != 0 {
-            self.note_left(pending, place, large);
+        pending.set_beside(key, mask, seen);
+        self.last.store(word_at(key), Ordering::Relaxed);
+        (before, waiting)
+    }
+
+    /// The same of words that are far, and where orders 3 to 5 have waited.
+    #[inline(never)]
+    fn open_pending_far(&self, stock: &Stock, key: u64, mask: u64) -> Result<(), AlreadyFree> {
+        let seen = stock.forest.load(0, word_at(key));
+        if seen & mask != 0 {
+            return Err(AlreadyFree);
         }
-        pending.set_beside(word, mask, seen);
-        self.last.store(word, Ordering::Relaxed);
-        if waiting != 0 {
-            self.give_word(stock, before, waiting);
+        self.note_left(place_of(word_at(key)));
+        let (before, waiting) = self.make_wait(key, mask, seen);
+        match waiting {
+            0 => Ok(()),
+            _ => self.give_word_slow(stock, before, waiting),
         }
+    }
+
+    /// As [`give_word`](Self::give_word); says that the free which needed its place
+    /// is done.
+    #[inline(never)]
+    fn give_word_slow(&self, stock: &Stock, word: u64, mask: u64) -> Result<(), AlreadyFree> {
+        self.give_word(stock, word, mask);
+        Ok(())
+    }
+
+    /// What follows where the bits of a word that `was` are set, and says that the
+    /// free which needed its place is done.
+    #[inline(never)]
+    fn give_word_on(
+        &self,
+        stock: &Stock,
+        word: u64,
+        mask: u64,
+        was: u64,
+    ) -> Result<(), AlreadyFree> {
+        let place = Place { level: 0, word, mask };
+        stock.forest.give_held_on(place, was, |level, word| self.is_warm(level, word));
         Ok(())
     }
 
@@ -190,6 +264,12 @@ impl Slot {
             self.give_word(stock, word, mask);
         }
     }
+}
+
+/// Which pending word a word is, of this number.
+#[inline(always)]
+fn place_of(word: u64) -> u32 {
+    word as u32 % PENDING as u32
 }
 
 /// Where the byte of an order from 3 to 5 begins in `large`.

@@ -6,13 +6,13 @@
 //! a hand begins to hold a word it looks which they are, and a free of one that it
 //! saw looks again before it is believed: meanwhile somebody may have taken it.
 
-use super::code::Code;
+use super::code::{Code, key_of, word_at};
 use crate::forest::{ALIGNED, run_starts};
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, ORDERS_PER_LEVEL, Order};
 
-/// No word.
+/// No word's key.
 const NONE: u64 = u64::MAX;
 
 /// Places of one word of level 0.
@@ -20,7 +20,8 @@ const NONE: u64 = u64::MAX;
 /// Plain loads and stores: the bracket makes them one owner's at a time.
 #[derive(Debug)]
 pub(crate) struct Held {
-    word: AtomicU64,
+    /// The word, as codes have it.
+    key: AtomicU64,
     mask: AtomicU64,
     /// Places that were free in the word itself when it was looked at last.
     seen: AtomicU64,
@@ -29,12 +30,18 @@ pub(crate) struct Held {
 impl Held {
     pub(super) fn empty() -> Self {
         let nothing = || AtomicU64::new(0);
-        Self { word: AtomicU64::new(NONE), mask: nothing(), seen: nothing() }
+        Self { key: AtomicU64::new(NONE), mask: nothing(), seen: nothing() }
     }
 
     #[inline(always)]
+    pub(super) fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    /// The word; where it holds nothing, any.
+    #[inline(always)]
     pub(crate) fn word(&self) -> u64 {
-        self.word.load(Ordering::Relaxed)
+        word_at(self.key())
     }
 
     #[inline(always)]
@@ -45,7 +52,13 @@ impl Held {
     /// Whether this holds places of `word`.
     #[inline(always)]
     pub(crate) fn is_of(&self, word: u64) -> bool {
-        self.word() == word
+        self.has_key(key_of(word))
+    }
+
+    /// As [`is_of`](Self::is_of), of the word's key.
+    #[inline(always)]
+    pub(super) fn has_key(&self, key: u64) -> bool {
+        self.key() == key
     }
 
     #[inline(always)]
@@ -56,13 +69,13 @@ impl Held {
     /// Holds places of a word all of whose free places were taken.
     #[inline(always)]
     pub(crate) fn set(&self, word: u64, mask: u64) {
-        self.set_beside(word, mask, 0);
+        self.set_beside(key_of(word), mask, 0);
     }
 
-    /// Holds places of a word that has `seen`.
+    /// Holds places of the word of a key, which has `seen`.
     #[inline(always)]
-    pub(super) fn set_beside(&self, word: u64, mask: u64, seen: u64) {
-        self.word.store(word, Ordering::Relaxed);
+    pub(super) fn set_beside(&self, key: u64, mask: u64, seen: u64) {
+        self.key.store(key, Ordering::Relaxed);
         self.set_mask(mask);
         self.seen.store(seen, Ordering::Relaxed);
     }
@@ -71,7 +84,7 @@ impl Held {
     #[inline]
     pub(crate) fn release(&self) -> Option<(u64, u64)> {
         let (word, mask) = (self.word(), self.mask());
-        self.set(NONE, 0);
+        self.set_beside(NONE, 0, 0);
         (mask != 0).then_some((word, mask))
     }
 
@@ -101,7 +114,7 @@ impl Held {
         match place.level {
             0 if place.word == word => self.mask() & place.mask,
             0 => 0,
-            _ if word != NONE && (first..=last).contains(&(word << ORDERS_PER_LEVEL)) => {
+            _ if !self.has_key(NONE) && (first..=last).contains(&(word << ORDERS_PER_LEVEL)) => {
                 self.mask()
             }
             _ => 0,
@@ -112,9 +125,16 @@ impl Held {
     #[inline(always)]
     pub(super) fn take(&self, order: Order) -> Option<Code> {
         let mask = self.mask();
+        if order == Order::ZERO {
+            if mask == 0 {
+                return None;
+            }
+            let first = u64::from(mask.trailing_zeros());
+            self.set_mask(mask & (mask - 1));
+            return Code::keyed(self.key(), first, order);
+        }
         let pairs = mask & (mask >> 1);
         let starts = match order.get() {
-            0 => mask,
             1 => pairs & ALIGNED[1],
             _ => pairs & (pairs >> 2) & ALIGNED[2],
         };
@@ -123,7 +143,7 @@ impl Held {
         }
         let first = u64::from(starts.trailing_zeros());
         self.set_mask(mask & !(((1 << order.granules()) - 1) << first));
-        Code::small(self.word(), first, order)
+        Code::keyed(self.key(), first, order)
     }
 
     /// Takes the lowest block of `order`, at most 5, out of the mask.
@@ -136,6 +156,6 @@ impl Held {
         }
         let first = u64::from(starts.trailing_zeros());
         self.set_mask(mask & !(((1 << order.granules()) - 1) << first));
-        Code::small(self.word(), first, order)
+        Code::keyed(self.key(), first, order)
     }
 }

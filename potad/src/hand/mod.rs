@@ -11,7 +11,7 @@ mod place;
 mod slot;
 mod take;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, Group};
 pub(crate) use code::Code;
 pub(crate) use gate::{Closed, Gate};
 pub(crate) use slot::{HIDDEN_GRANULES, Slot};

@@ -14,7 +14,7 @@ use super::held::Held;
 use super::slot::Slot;
 use crate::error::OutOfMemory;
 use crate::forest::Taken;
-use crate::regions::Site;
+use crate::regions::{Site, Trail};
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
@@ -31,11 +31,17 @@ impl Slot {
         victim: &Held,
         order: Order,
     ) -> Result<bool, OutOfMemory> {
+        if order == Order::ZERO && self.claim_on_trail(stock, victim) {
+            return Ok(true);
+        }
         for _ in 0..TRIES {
             let near = Granule(self.near.load(Ordering::Relaxed));
             let Some(site) = stock.site(self.class, near, order.run()) else { return Ok(false) };
             let claimed = match site {
-                Site::Broken { word } => self.claim_word(stock, victim, word),
+                Site::Broken { word, alike } => {
+                    self.begin_trail(stock, word, alike);
+                    self.claim_word(stock, victim, word)
+                }
                 Site::Whole { word } => {
                     let taken = stock.forest.take_exact(whole_of(word))?;
                     self.claim_whole(stock, victim, taken)?
@@ -53,6 +59,33 @@ impl Slot {
             }
         }
         Ok(false)
+    }
+
+    /// Notes what refills look into after `word`, and asks for the line of the
+    /// region that will most likely follow.
+    fn begin_trail(&self, stock: &Stock, word: u64, alike: u8) {
+        self.trail.store(Trail::beside(word, alike).0, Ordering::Relaxed);
+        if alike != 0
+            && let Some(line) = stock.forest.words_ahead(Trail::after(word))
+        {
+            memdesc::prefetch(line.as_ptr());
+        }
+    }
+
+    /// Claims the next word of the trail: one that a search would name as well.
+    /// `false` if there is none.
+    fn claim_on_trail(&self, stock: &Stock, victim: &Held) -> bool {
+        let near = Granule(self.near.load(Ordering::Relaxed));
+        let mut trail = Trail(self.trail.load(Ordering::Relaxed));
+        while let Some((word, rest)) = trail.next(near) {
+            trail = rest;
+            self.trail.store(rest.0, Ordering::Relaxed);
+            // (Its home is the class's, by the claim before.)
+            if self.claim_word(stock, victim, word).is_some() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Claims all free bits of a word of level 0, if it still has any.

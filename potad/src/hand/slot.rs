@@ -84,6 +84,9 @@ pub(crate) struct Slot {
     pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
+    /// Words that the next refills look into before they search: a
+    /// [`Trail`](crate::regions::Trail).
+    pub(super) trail: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
     pub(super) orders: Orders,
     /// A warm word, level in the low bits, below which nothing was reported when
@@ -113,6 +116,7 @@ impl Slot {
             large: AtomicU64::new(0),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
+            trail: AtomicU64::new(0),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             orders: Orders::new(near),
             bare: AtomicU64::new(NONE),

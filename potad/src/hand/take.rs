@@ -28,7 +28,7 @@
 //! | orders 3-5 while a pending word fits | 0 |
 //! | orders 3-63 in a warm word | 1 |
 
-use super::code::Code;
+use super::code::{Code, key_of};
 use super::give::large_byte;
 use super::held::Held;
 use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
@@ -317,7 +317,7 @@ impl Slot {
             return false;
         }
         let Some((word, mask)) = pending.release() else { return false };
-        victim.set_beside(word, mask, stock.forest.load(0, word));
+        victim.set_beside(key_of(word), mask, stock.forest.load(0, word));
         true
     }
 
@@ -330,6 +330,7 @@ impl Slot {
         // hold, and who asks now has need of it.
         let claim = self.claims.iter().find(|claim| claim.is_of(word));
         let held = claim.and_then(Held::release).map_or(0, |(_, mask)| mask);
-        victim.set_beside(word, mask | waiting | held, stock.forest.load(0, word));
+        let mask = mask | waiting | held;
+        victim.set_beside(key_of(word), mask, stock.forest.load(0, word));
     }
 }
