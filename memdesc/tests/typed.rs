@@ -110,6 +110,8 @@ fn every_immediate_word_says_what_was_packed() {
                     assert_eq!(word.is_poisoned(), poisoned);
                     assert!(!word.is_link() && !word.is_empty());
                     assert_eq!(word.descriptor_kind(), None);
+                    let are_of = Order::all().filter(|&other| Immediate::is_of(word, other));
+                    assert!(are_of.eq([order]), "{immediate:?}");
                     let sound = Immediate { poisoned: false, ..immediate };
                     assert_eq!(Immediate::unpack(word.unpoisoned()), Some(sound));
                 }
