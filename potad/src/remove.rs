@@ -369,7 +369,8 @@ impl State {
         // Nobody adds to it or carves from it once it is off the list.
         let mut claimed = self.closing.cancel(&self.stock, removing).peekable();
         while claimed.peek().is_some() {
-            self.with_slot(|slot| {
+            // It may be memory that ran out: a slot of this thread would ask for some.
+            self.with_shared_slot(|slot| {
                 for block in claimed.by_ref().take(BATCH) {
                     let given = self.give(slot, block);
                     debug_assert_eq!(given, Ok(()), "{block:?} was claimed");

@@ -6,7 +6,7 @@ mod meter;
 
 use meter::{made, with_memory_for};
 use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
-use potad::{Error, Potad, Resource, Zone};
+use potad::{Align, Error, Potad, Resource, Run, Zone};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -246,33 +246,82 @@ fn an_owner_may_free_in_its_callback_without_memory() {
     assert_eq!(accounted(&ram), 1 << 20);
 }
 
+/// Whether a refusal says that memory is out.
+fn is_memory(why: &Error) -> bool {
+    use potad::lookup::LookupError;
+    matches!(why, Error::OutOfMemory | Error::Lookup(LookupError::OutOfMemory { .. }))
+}
+
 /// A range is taken piece by piece: what was taken before memory ran out goes
 /// back.
 #[test]
 fn a_range_that_cannot_be_taken_to_its_end_is_not_taken_at_all() {
-    let mut refused = 0;
-    for allocations in 0..100 {
-        let (_potad, ram, _) = ram(1 << 30);
-        let span = 4096 * 77..4096 * ((1 << 29) + 12_345);
-        let before = ram.free_blocks();
-        match with_memory_for(allocations, || ram.alloc_at(span)) {
-            Ok(run) => {
-                assert_eq!(run.granules().count(), (1 << 29) + 12_345 - 77);
-                assert_eq!(accounted(&ram), (1 << 30) - run.granules().count());
-                ram.free_run(run).unwrap();
+    let granules = (1 << 29) + 12_345 - 77;
+    let exactly = |ram: &Zone| ram.alloc_at(4096 * 77..4096 * (77 + granules));
+    let anywhere = |ram: &Zone| ram.alloc_run(4096 * granules, Align::new(4096)?);
+    for alloc in [&exactly as &dyn Fn(&Zone) -> Result<Run, Error>, &anywhere] {
+        let mut refused = 0;
+        for allocations in 0.. {
+            let (_potad, ram, _) = ram(1 << 30);
+            let before = ram.free_blocks();
+            let done = with_memory_for(allocations, || alloc(&ram));
+            let is_done = done.is_ok();
+            match done {
+                Ok(run) => {
+                    assert_eq!(run.granules().count(), granules);
+                    assert_eq!(accounted(&ram), (1 << 30) - granules);
+                    ram.free_run(run).unwrap();
+                }
+                Err(why) => assert!(is_memory(&why), "{why}"),
             }
-            Err(why) => {
-                refused += 1;
-                let is_memory = matches!(
-                    why,
-                    Error::OutOfMemory
-                        | Error::Lookup(potad::lookup::LookupError::OutOfMemory { .. })
-                );
-                assert!(is_memory, "{why}");
+            let after = (accounted(&ram), ram.free_blocks());
+            assert_eq!(after, (1 << 30, before), "with {allocations}");
+            assert!(ram.runs().is_empty());
+            if is_done {
+                break;
             }
+            refused += 1;
         }
-        assert_eq!((accounted(&ram), ram.free_blocks()), (1 << 30, before), "with {allocations}");
-        assert!(ram.runs().is_empty());
+        assert!(refused > 5, "{refused}");
     }
-    assert!((5..95).contains(&refused), "{refused}");
+}
+
+/// Allocations for what a removal itself is kept in: where there is no memory for
+/// those, the process ends.
+const RECORD: u64 = 2;
+
+/// A span begins to leave window by window: what was claimed before memory ran
+/// out goes back.
+#[test]
+fn a_removal_that_cannot_begin_leaves_the_zone_as_it_was() {
+    let (first, end) = (77, (1 << 29) + 12_345);
+    let mut refused = 0;
+    for allocations in RECORD.. {
+        let (_potad, ram, _) = ram(1 << 30);
+        // Live across both ends, whose words are there then, and inside.
+        let held = [1 << 20, first, 5 << 21, end]
+            .map(|at| ram.alloc_at(4096 * (at - 3)..4096 * (at + 4)).unwrap());
+        let before = (ram.free_blocks(), accounted(&ram));
+        let span = 4096 * first..4096 * end;
+        let begun = with_memory_for(allocations, || ram.hot_remove(span.clone()));
+        let is_done = begun.is_ok();
+        match begun {
+            Ok(removal) => assert_eq!(removal.remaining_granules(), 7 + 4 + 7 + 3),
+            Err(why) => assert!(is_memory(&why), "{why}"),
+        }
+        let after = (ram.free_blocks(), accounted(&ram));
+        assert_eq!(after, before, "with {allocations}");
+        // What is freed is kept by nobody.
+        held.into_iter().for_each(|run| ram.free_run(run).unwrap());
+        assert_eq!((ram.free_blocks().len(), accounted(&ram)), (1, 1 << 30));
+        if is_done {
+            break;
+        }
+        let again = ram.hot_remove(span).unwrap();
+        assert_eq!(again.remaining_granules(), 0);
+        again.cancel();
+        assert_eq!(accounted(&ram), 1 << 30);
+        refused += 1;
+    }
+    assert!(refused > 5, "{refused}");
 }
