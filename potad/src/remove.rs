@@ -337,14 +337,14 @@ impl State {
     }
 
     /// Takes those of `ranges` that are wholly free out of the zone at once,
-    /// until `enough` of their granules are out; returns them. One rendezvous
-    /// for all.
+    /// until `enough` of their granules are out; adds them to `out`, which has room
+    /// for them. One rendezvous for all.
     pub(crate) fn withdraw(
         &self,
         ranges: impl Iterator<Item = Granules>,
         enough: u64,
-    ) -> Vec<Granules> {
-        let mut out = Vec::new();
+        out: &mut Vec<Granules>,
+    ) {
         let mut granules = 0;
         let _closed = self.close_and_flush();
         for range in ranges {
@@ -362,7 +362,6 @@ impl State {
             granules += range.count();
             out.push(range);
         }
-        out
     }
 
     fn cancel_removal(&self, removing: &Arc<Removing>) {

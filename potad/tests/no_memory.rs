@@ -6,7 +6,7 @@ mod meter;
 
 use meter::{made, with_memory_for};
 use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
-use potad::{Align, Error, Potad, Resource, Run, Zone};
+use potad::{Align, Error, Nested, Potad, Resource, Run, Zone};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -244,6 +244,19 @@ fn an_owner_may_free_in_its_callback_without_memory() {
     assert_eq!((report.notified, report.outcome), (1, Outcome::Recovered));
     assert_eq!(ram.stats().quarantined, 1);
     assert_eq!(accounted(&ram), 1 << 20);
+}
+
+#[test]
+fn a_free_that_would_return_an_import_leaves_it_without_memory() {
+    for allocations in 0..3 {
+        let (_potad, ram, _) = ram(1 << 10);
+        let sectors = Nested::new(&ram, "sectors", 512, order(0)).unwrap().keep(0);
+        let block = sectors.alloc_bare(order(2)).unwrap();
+        with_memory_for(allocations, || sectors.free_bare(block).unwrap());
+        let left = usize::from(allocations < 2);
+        assert_eq!((sectors.imports(), sectors.shrink()), (left, left), "with {allocations}");
+        assert_eq!((sectors.zone().granules(), accounted(&ram)), (0, 1 << 10));
+    }
 }
 
 /// Whether a refusal says that memory is out.
