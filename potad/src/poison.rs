@@ -312,10 +312,10 @@ impl Poison {
         kept.map(|(at, record)| whole_of(at, record)).collect()
     }
 
-    /// The blocks that are quarantined whole around a granule.
-    pub(crate) fn whole(&self) -> Vec<Block> {
+    /// Whether some block that is quarantined whole around a granule is so.
+    pub(crate) fn has_whole(&self, is_so: impl Fn(Block) -> bool) -> bool {
         let known = self.known.lock();
-        if known.counts.beside == 0 { Vec::new() } else { known.whole().collect() }
+        known.counts.beside != 0 && known.whole().any(is_so)
     }
 
     /// Whether some granule of a block is quarantined.

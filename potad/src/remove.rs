@@ -76,7 +76,8 @@ impl Zone {
     /// the span; while it runs, others are stopped for a few words at a time.
     ///
     /// Refused for a span that is not wholly the zone's, or that shares units
-    /// with one that is being removed already.
+    /// with one that is being removed already; and when memory for tables is out,
+    /// with all as it was.
     ///
     /// ```
     /// use potad::{Error, Potad, Resource, memdesc::Order};
@@ -250,7 +251,7 @@ impl State {
         // Its sound part outside would stay with the failed one.
         let is_cut =
             |whole: Block| whole.granules().overlaps(range) && !range.covers(whole.granules());
-        if self.stock.poison.whole().into_iter().any(is_cut) {
+        if self.stock.poison.has_whole(is_cut) {
             return Err(Error::OutOfMemory);
         }
         // A block across an end of the range comes back in parts: they live in

@@ -220,6 +220,27 @@ fn a_range_leaves_with_blocks_that_were_kept_whole() {
 }
 
 #[test]
+fn what_would_cut_a_block_that_is_kept_whole_is_refused_until_memory_is_back() {
+    let (potad, ram, _) = ram(1 << 24);
+    let failed = |i: u64| i << 32;
+    let (cut, beside) = (failed(11) + 4096..1 << 36, failed(11) + 4096..failed(11) + 8192);
+    with_memory_for(0, || {
+        for i in 0..12 {
+            potad.report_failure(failed(i), 6, FailureKind::Injected).unwrap();
+        }
+        assert_eq!(ram.hot_remove(cut.clone()).unwrap_err(), Error::OutOfMemory);
+        assert_eq!(ram.unpoison(beside.clone()), Err(Error::OutOfMemory));
+    });
+    assert!(ram.stats().kept_whole > 0);
+    assert_eq!(ram.unpoison(beside), Ok(0));
+    assert_eq!(ram.stats().kept_whole, 0);
+    let removal = ram.hot_remove(cut).unwrap();
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.cancel();
+    assert_eq!(accounted(&ram), 1 << 24);
+}
+
+#[test]
 fn an_owner_may_free_in_its_callback_without_memory() {
     struct Frees {
         ram: Zone,
