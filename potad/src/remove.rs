@@ -43,7 +43,7 @@ use crate::shed::give_tables_back;
 use crate::state::State;
 use alloc::vec::Vec;
 use core::fmt;
-use memdesc::sync::{Arc, thread};
+use memdesc::sync::{TryArc, thread};
 use memdesc::{Block, Granule, Granules, Order, OwnerId};
 
 /// Blocks that a cancelled removal gives back per bracket.
@@ -115,7 +115,7 @@ impl Zone {
 #[must_use = "dropping it cancels the removal"]
 pub struct Removal {
     zone: Zone,
-    removing: Arc<Removing>,
+    removing: TryArc<Removing>,
     /// Nothing is left to cancel.
     ended: bool,
 }
@@ -234,7 +234,7 @@ impl fmt::Debug for Removal {
 }
 
 impl State {
-    fn begin_removal(&self, range: Granules) -> Result<Arc<Removing>, Error> {
+    fn begin_removal(&self, range: Granules) -> Result<TryArc<Removing>, Error> {
         self.mend();
         let mut closed = self.gate.close();
         self.check_spanned(range)?;
@@ -258,7 +258,7 @@ impl State {
         // words that hold a granule at that end.
         self.ensure_carve(range.first())?;
         self.ensure_carve(range.last())?;
-        let removing = self.closing.begin(&self.stock, &closed, range);
+        let removing = self.closing.begin(&self.stock, &closed, range)?;
         loop {
             match self.closing.advance(&self.stock, &closed, &removing) {
                 Ok(true) => break,
@@ -297,7 +297,7 @@ impl State {
         removing.range.count() - (removing.claimed_granules() + quarantined)
     }
 
-    fn finish_removal(&self, removing: &Arc<Removing>) -> Result<(), u64> {
+    fn finish_removal(&self, removing: &Removing) -> Result<(), u64> {
         let range = removing.range;
         let mut closed = self.gate.close();
         let remaining = self.remaining(removing);
@@ -365,7 +365,7 @@ impl State {
         }
     }
 
-    fn cancel_removal(&self, removing: &Arc<Removing>) {
+    fn cancel_removal(&self, removing: &Removing) {
         // Nobody adds to it or carves from it once it is off the list.
         let mut claimed = self.closing.cancel(&self.stock, removing).peekable();
         while claimed.peek().is_some() {
