@@ -458,6 +458,7 @@ mod tests {
         for index in [5, 512, 700, 1024] {
             sparse.group_or_make(index).unwrap();
         }
+        assert_eq!(sparse.tables(), 1 + (1 + 2), "two roots, and two below the second");
         let noted = |at: usize| sparse.1.get().unwrap().used[at].load(Relaxed);
         sparse.forget(512, 575);
         assert_eq!(noted(0), 0b110, "a part of a table");

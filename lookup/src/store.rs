@@ -177,3 +177,30 @@ fn bits(count: usize) -> Option<Vec<u64>> {
     words.resize(count.div_ceil(64), 0);
     Some(words)
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_back_to_any_block_is_taken_again_before_more_is_made() {
+        let mut store = Store::default();
+        let take = |store: &mut Store, count: usize| {
+            let mut taken: Vec<_> = (0..count).map(|_| store.take().unwrap()).collect();
+            taken.sort();
+            taken
+        };
+        let all = take(&mut store, 16 + 16 + 32 + 64);
+        assert!(all.is_sorted_by(|one, other| one < other), "none is given out twice");
+        assert_eq!((store.blocks.len(), store.usage().0), (4, 128));
+        for every in [3, 7, 50] {
+            let back: Vec<_> = all.iter().copied().step_by(every).collect();
+            back.iter().for_each(|&node| store.give(node));
+            assert_eq!(store.usage().0, 128 - back.len());
+            assert_eq!(take(&mut store, back.len()), back);
+            assert_eq!((store.made, store.usage().0), (128, 128));
+        }
+        take(&mut store, 1);
+        assert_eq!(store.made, 256);
+    }
+}

@@ -347,3 +347,25 @@ fn a_refused_large_block_unlinks_nothing() {
     let found = tree.find(far.base(), &guard).and_then(|found| found.immediate());
     assert_eq!(found, Some(raw(2, 0)));
 }
+
+#[test]
+fn a_short_cut_to_a_node_that_was_unlinked_leads_nowhere() {
+    let (ram, guard) = (Ram::new(), pin());
+    let tree = ram.tree();
+    let leaf = tree.leaf();
+    for (one, large) in [(block(5, 0), block(0, 6)), (block(70, 1), block(0, 12))] {
+        let small = raw(3, one.order().get());
+        tree.publish_immediate(one, small).unwrap();
+        tree.lead(&leaf, one);
+        assert!(tree.clear_by(&leaf, one));
+        assert!(tree.publish_by(&leaf, one, small) && tree.clear_by(&leaf, one));
+        tree.publish_immediate(large, raw(7, large.order().get())).unwrap();
+        tree.clear_immediate(large).unwrap();
+        assert!(!tree.publish_by(&leaf, one, small), "its node is gone");
+        assert!(tree.find(one.base(), &guard).is_none());
+        tree.publish_immediate(one, small).unwrap();
+        assert!(!tree.clear_by(&leaf, one), "until it is led there again");
+        tree.lead(&leaf, one);
+        assert!(tree.clear_by(&leaf, one));
+    }
+}

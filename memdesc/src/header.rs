@@ -314,6 +314,7 @@ impl fmt::Debug for Header {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::lock::TryLock;
 
     fn header() -> Header {
         Header::new(OwnerId(7))
@@ -333,7 +334,7 @@ mod tests {
     #[test]
     fn a_lock_outlives_the_last_put_and_its_unlock_kills() {
         let header = header();
-        assert_eq!(header.try_lock(), crate::lock::TryLock::Locked);
+        assert_eq!(header.try_lock(), TryLock::Locked);
         assert_eq!(header.put(), After::Lives);
         assert!(!header.is_dead());
         assert_eq!(header.unlock(), After::Dies);
@@ -341,9 +342,19 @@ mod tests {
     }
 
     #[test]
+    fn who_tries_is_told_whether_it_is_held_or_dead() {
+        let header = header();
+        assert_eq!(header.try_lock(), TryLock::Locked);
+        assert_eq!(header.try_lock(), TryLock::Held);
+        assert_eq!(header.unlock(), After::Lives);
+        assert_eq!(header.put(), After::Dies);
+        assert_eq!(header.try_lock(), TryLock::Dead);
+    }
+
+    #[test]
     fn a_get_under_the_lock_revives() {
         let header = header();
-        assert_eq!(header.try_lock(), crate::lock::TryLock::Locked);
+        assert_eq!(header.try_lock(), TryLock::Locked);
         assert_eq!(header.put(), After::Lives);
         assert!(header.try_get());
         assert_eq!(header.unlock(), After::Lives);

@@ -167,6 +167,20 @@ fn a_thread_that_ends_gives_back_what_it_has_put_off() {
     assert_eq!(counts.gone(), 1);
 }
 
+/// Units of one home at a time are put off.
+#[test]
+fn what_was_put_off_goes_back_to_the_home_that_it_is_of() {
+    let ((one, of_one), (other, of_other)) = (ram(), ram());
+    for round in 0..10 {
+        drop(publish(&one, Folio(round)));
+        drop(publish(&other, Folio(round)));
+    }
+    drop(one);
+    assert_eq!((of_one.gone(), of_other.gone()), (1, 0));
+    drop(other);
+    assert_eq!((of_one.gone(), of_other.gone()), (1, 1));
+}
+
 #[test]
 fn a_thread_that_flushes_gives_back_what_it_has_put_off() {
     let (ram, counts) = ram();

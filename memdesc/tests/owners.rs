@@ -33,7 +33,9 @@ fn ids_are_never_reused_and_run_out() {
     for expected in 1..=u16::MAX {
         let id = owners.register(idle.clone()).unwrap();
         assert_eq!(id, OwnerId(expected));
+        assert!(owners.is_registered(id));
         owners.unregister(id).unwrap();
+        assert!(!owners.is_registered(id));
     }
     assert_eq!(owners.register(idle), Err(OwnerError::Exhausted));
     assert_eq!(owners.unregister(OwnerId(9)), Err(OwnerError::Unknown { id: 9 }));

@@ -54,3 +54,21 @@ fn of_an_array_whole_pages_go_back_and_the_rest_is_blanked() {
     assert_eq!(rows[199][0].load(Relaxed), 1, "a range that is not all there is left alone");
     assert!(PageArray::<Lines<AtomicU64, 8>>::zeroed(0).is_none());
 }
+
+/// Bytes of address space that the process has.
+fn mapped() -> usize {
+    let counts = std::fs::read_to_string("/proc/self/statm").unwrap();
+    counts.split(' ').next().unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn an_array_leaves_nothing_mapped() {
+    const GIB: usize = 1 << 30;
+    let before = mapped();
+    for _ in 0..64 {
+        // A quarter each, none of it written.
+        let rows = PageArray::<Lines<AtomicU64, 8>>::zeroed(GIB / 4 / 64).unwrap();
+        assert_eq!(rows.len(), GIB / 4 / 64);
+    }
+    assert!(mapped() < before + GIB, "{before} bytes and then {}", mapped());
+}

@@ -110,6 +110,8 @@ fn every_immediate_word_says_what_was_packed() {
                     assert_eq!(word.is_poisoned(), poisoned);
                     assert!(!word.is_link() && !word.is_empty());
                     assert_eq!(word.descriptor_kind(), None);
+                    let are_of = Order::all().filter(|&other| Immediate::is_of(word, other));
+                    assert!(are_of.eq([order]), "{immediate:?}");
                     let sound = Immediate { poisoned: false, ..immediate };
                     assert_eq!(Immediate::unpack(word.unpoisoned()), Some(sound));
                 }
@@ -119,6 +121,33 @@ fn every_immediate_word_says_what_was_packed() {
     let every_owner = |id| Immediate::new(Subtype::Raw, OwnerId(id), Order::ZERO);
     for id in 0..=u16::MAX {
         assert_eq!(Immediate::unpack(every_owner(id).pack()), Some(every_owner(id)));
+    }
+}
+
+#[test]
+fn a_link_is_no_other_word() {
+    #[repr(align(512))]
+    struct Node([u64; 64]);
+    let mut node = Node([0; 64]);
+    let at = (&raw mut node).cast::<()>();
+    let link = Word::of_link(at);
+    assert_eq!((link.link(), link.kind()), (std::ptr::NonNull::new(at), WordKind::Link));
+    let raw = Immediate::new(Subtype::Raw, OwnerId(7), Order::MAX).pack();
+    assert_eq!((raw.link(), Word::EMPTY.link()), (None, None));
+    assert_eq!(node.0, [0; 64]);
+}
+
+#[test]
+fn places_are_all_empty_or_one_of_them_is_not() {
+    for len in 0..=20 {
+        let places: Vec<AtomicWord> = (0..len).map(|_| AtomicWord::new()).collect();
+        assert!(AtomicWord::all_empty(&places));
+        for place in &places {
+            let word = Immediate::new(Subtype::Raw, OwnerId::RESOURCE, Order::ZERO).pack();
+            place.store(word, Relaxed);
+            assert!(!AtomicWord::all_empty(&places), "of {len}");
+            place.store(Word::EMPTY, Relaxed);
+        }
     }
 }
 

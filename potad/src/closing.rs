@@ -43,8 +43,9 @@ use crate::forest::{AlreadyFree, Forest, Stretch, Taken};
 use crate::hand::Closed;
 use crate::reserve::{Need, Reserve};
 use crate::stock::Stock;
+use core::ptr;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::sync::{Arc, Mutex};
+use memdesc::sync::{Mutex, TryArc};
 use memdesc::{Block, Granule, Granules, ORDERS_PER_LEVEL, Order, Place, seeded};
 use smallvec::SmallVec;
 
@@ -60,7 +61,7 @@ pub(crate) struct Closing {
     /// Lowest and highest granule of any closing range: `MAX` and 0 if there is
     /// none.
     hull: [AtomicU64; 2],
-    removals: Mutex<SmallVec<[Arc<Removing>; 1]>>,
+    removals: Mutex<SmallVec<[TryArc<Removing>; 1]>>,
 }
 
 /// What became of a block that was given back.
@@ -121,21 +122,26 @@ impl Closing {
 
     /// Puts `range`, which overlaps no other, on its way out; nothing of it is
     /// closing yet. The hands are closed, so that every later bracket looks here.
+    /// Without memory for it nothing has changed.
     pub(crate) fn begin(
         &self,
         stock: &Stock,
         _closed: &Closed<'_>,
         range: Granules,
-    ) -> Arc<Removing> {
-        let removing = Arc::new(Removing {
+    ) -> Result<TryArc<Removing>, OutOfMemory> {
+        let removing = Removing {
             range,
             end: AtomicU64::new(range.first().0),
-            claimed: Forest::new(stock.forest.top()),
+            claimed: Forest::try_new(stock.forest.top())?,
             granules: AtomicU64::new(0),
-        });
-        self.removals.lock().push(Arc::clone(&removing));
+        };
+        let removing = TryArc::new(removing).ok_or(OutOfMemory)?;
+        let mut removals = self.removals.lock();
+        removals.try_reserve(1).map_err(|_| OutOfMemory)?;
+        removals.push(removing.clone());
+        drop(removals);
         stock.poison.suspect_all();
-        removing
+        Ok(removing)
     }
 
     /// One window: empties the hands, claims what is free of the next part of a
@@ -164,9 +170,9 @@ impl Closing {
 
     /// Takes a removal off the list, which ends it: what is freed into its range from now on
     /// is not kept, and what it has claimed does not change any more.
-    pub(crate) fn end(&self, stock: &Stock, removing: &Arc<Removing>) {
+    pub(crate) fn end(&self, stock: &Stock, removing: &Removing) {
         let mut removals = self.removals.lock();
-        removals.retain(|other| !Arc::ptr_eq(other, removing));
+        removals.retain(|other| ptr::from_ref::<Removing>(other) != ptr::from_ref(removing));
         self.set_hull(&removals);
         if removals.is_empty() {
             stock.poison.suspect_poisoned();
@@ -178,7 +184,7 @@ impl Closing {
     pub(crate) fn cancel<'r>(
         &self,
         stock: &Stock,
-        removing: &'r Arc<Removing>,
+        removing: &'r Removing,
     ) -> impl Iterator<Item = Block> + 'r {
         // Off the list first: a free that still finds it there would be kept
         // behind the walk's back.
@@ -189,7 +195,7 @@ impl Closing {
         early.into_iter().flatten().chain(late.into_iter().flatten())
     }
 
-    fn set_hull(&self, removals: &[Arc<Removing>]) {
+    fn set_hull(&self, removals: &[TryArc<Removing>]) {
         let parts = || removals.iter().filter_map(|removing| removing.part());
         let first = parts().map(|part| part.first().0).min();
         let last = parts().map(|part| part.last().0).max();
@@ -225,13 +231,13 @@ impl Closing {
     pub(crate) fn need_below(&self, level: u32) -> Need {
         let removals = self.removals.lock();
         let need =
-            |removing: &Arc<Removing>| removing.claimed.need_below(level, removing.range.last());
+            |removing: &TryArc<Removing>| removing.claimed.need_below(level, removing.range.last());
         // One carve at a time: what is put by for one forest will do for another.
         removals.iter().map(need).fold(Need::default(), |most, need| most.or(&need))
     }
 
     /// The removals under way.
-    pub(crate) fn removals(&self) -> SmallVec<[Arc<Removing>; 1]> {
+    pub(crate) fn removals(&self) -> SmallVec<[TryArc<Removing>; 1]> {
         self.removals.lock().clone()
     }
 }

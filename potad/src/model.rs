@@ -16,7 +16,7 @@ use crate::shed::give_tables_back;
 use crate::stock::Stock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use memdesc::sync::{Arc, Mutex};
+use memdesc::sync::{Arc, Mutex, TryArc};
 use memdesc::{Block, FailureKind, Granule, Granules, Order};
 
 #[cfg(feature = "std")]
@@ -34,7 +34,7 @@ pub struct Ground {
 
 /// A range of a [`Ground`] on its way out.
 #[derive(Debug)]
-pub struct Leaving(Arc<Removing>);
+pub struct Leaving(TryArc<Removing>);
 
 /// A hand on a [`Ground`].
 #[derive(Debug)]
@@ -204,7 +204,7 @@ impl Ground {
     pub fn begin_removal(&self, first: u64, last: u64) -> Leaving {
         let range = Granules::new(Granule(first), Granule(last)).expect("not empty");
         let mut closed = self.gate.close();
-        let removing = self.closing.begin(&self.stock, &closed, range);
+        let removing = self.closing.begin(&self.stock, &closed, range).expect("models have memory");
         while !self.closing.advance(&self.stock, &closed, &removing).expect("models have memory") {
             drop(closed);
             closed = self.gate.close();

@@ -59,8 +59,8 @@ const KEEP: u64 = 1;
 
 /// A resource of small granules that lives in blocks of a parent zone.
 ///
-/// Dropping it returns every block that is whole; a block with something live
-/// in it stays allocated in the parent.
+/// Dropping it [shrinks](Self::shrink) it; a block with something live in it
+/// stays allocated in the parent.
 ///
 /// ```
 /// use potad::{Nested, Potad, Resource, memdesc::Order};
@@ -201,7 +201,8 @@ impl Nested {
         Ok(())
     }
 
-    /// Returns every import that is whole; how many.
+    /// Returns every import that is whole; how many. None where there is no memory
+    /// to list them.
     ///
     /// ```
     /// # use potad::{Nested, Potad, Resource, memdesc::Order};
@@ -314,13 +315,19 @@ impl Nested {
         let Some(mut imports) = self.imports.try_lock() else { return 0 };
         let size = self.inside.granules();
         let enough = granules / size * size;
+        let most = usize::try_from(granules / size).map_or(imports.len(), |n| n.min(imports.len()));
+        // It may be a free that gives back, and frees do without memory: then all
+        // of them stay.
+        let (mut out, mut blocks) = (Vec::new(), Vec::new());
+        if out.try_reserve_exact(most).is_err() || blocks.try_reserve_exact(most).is_err() {
+            return 0;
+        }
         let ranges = imports
             .keys()
             .filter_map(|&first| Granules::new(Granule(first), Granule(first + (size - 1))).ok());
         self.returns[0].fetch_add(1, Ordering::Relaxed);
-        let out = self.zone.state().withdraw(ranges, enough);
-        let blocks: Vec<RawBlock> =
-            out.iter().filter_map(|range| imports.remove(&range.first().0)).collect();
+        self.zone.state().withdraw(ranges, enough, &mut out);
+        blocks.extend(out.iter().filter_map(|range| imports.remove(&range.first().0)));
         drop(imports);
         let count = blocks.len();
         self.imported.fetch_sub(count as u64 * size, Ordering::Relaxed);

@@ -312,10 +312,10 @@ impl Poison {
         kept.map(|(at, record)| whole_of(at, record)).collect()
     }
 
-    /// The blocks that are quarantined whole around a granule.
-    pub(crate) fn whole(&self) -> Vec<Block> {
+    /// Whether some block that is quarantined whole around a granule is so.
+    pub(crate) fn has_whole(&self, is_so: impl Fn(Block) -> bool) -> bool {
         let known = self.known.lock();
-        if known.counts.beside == 0 { Vec::new() } else { known.whole().collect() }
+        known.counts.beside != 0 && known.whole().any(is_so)
     }
 
     /// Whether some granule of a block is quarantined.
@@ -342,15 +342,15 @@ impl Poison {
     pub(crate) fn quarantined_in(&self, range: Granules) -> u64 {
         let known = self.known.lock();
         let kept = known.in_range(range).filter(|(_, at)| at.state == Poisoned::Quarantined);
-        // Granules on record inside a block around another are counted with it.
-        let whole: Vec<Block> = match known.counts.beside {
-            0 => Vec::new(),
-            _ => known.whole().collect(),
-        };
-        let is_counted = |at: u64, record: Record| {
-            record.order == 0 && whole.iter().any(|block| block.contains(Granule(at)))
-        };
-        let single = kept.filter(|&(at, record)| !is_counted(at, record));
+        // Granules on record inside a block around another are counted with it. Both
+        // come in address order, so no list is needed.
+        let whole = (known.counts.beside != 0).then(|| known.whole());
+        let mut whole = whole.into_iter().flatten().peekable();
+        let single = kept.filter(|&(at, record)| {
+            while whole.next_if(|block| block.last().0 < at).is_some() {}
+            let is_inside = whole.peek().is_some_and(|block| block.contains(Granule(at)));
+            record.order != 0 || !is_inside
+        });
         single.map(|(_, record)| 1 << record.order).sum()
     }
 

@@ -124,7 +124,7 @@ impl Zone {
         state.mend();
         // Whoever shows a quarantined granule to look-ups does so in a bracket.
         let _closed = state.gate.close();
-        if state.stock.poison.whole().iter().any(|whole| whole.granules().overlaps(range)) {
+        if state.stock.poison.has_whole(|whole| whole.granules().overlaps(range)) {
             return Err(Error::OutOfMemory);
         }
         let (granules, blocks) =

@@ -453,13 +453,17 @@ mod tests {
     #[test]
     fn an_empty_region_is_passed_by_and_found_again() {
         let (forest, homes) = (four_regions(), Homes::default());
-        let one = Block::containing(Granule(0), Order::ZERO);
-        assert_eq!(forest.take_exact(one), Ok(Taken::Block(one)));
-        for word in 1..32 {
+        let [one, other] = [0, 3 * 64].map(|at| Block::containing(Granule(at), Order::ZERO));
+        for single in [one, other] {
+            assert_eq!(forest.take_exact(single), Ok(Taken::Block(single)));
+        }
+        for word in (1..32).filter(|&word| word != 3) {
             leave_none(&forest, word);
         }
-        assert_eq!(forest.claim_word(0, 0).count_ones(), 63);
-        assert_ne!(forest.may_have(0, 1, 0), 0, "stale until somebody looks");
+        for word in [0, 3] {
+            assert_eq!(forest.claim_word(0, word).count_ones(), 63);
+        }
+        assert_eq!(forest.may_have(0, 1, 0), 0b1001, "stale until somebody looks");
         assert_eq!(search(&forest, &homes, Class::default()).site(Granule(0)), None);
         assert_eq!(forest.may_have(0, 1, 0), 0);
         forest.give(one.place(), |_, _| false).unwrap();

@@ -43,7 +43,7 @@ use crate::shed::give_tables_back;
 use crate::state::State;
 use alloc::vec::Vec;
 use core::fmt;
-use memdesc::sync::{Arc, thread};
+use memdesc::sync::{TryArc, thread};
 use memdesc::{Block, Granule, Granules, Order, OwnerId};
 
 /// Blocks that a cancelled removal gives back per bracket.
@@ -76,7 +76,8 @@ impl Zone {
     /// the span; while it runs, others are stopped for a few words at a time.
     ///
     /// Refused for a span that is not wholly the zone's, or that shares units
-    /// with one that is being removed already.
+    /// with one that is being removed already; and when memory for tables is out,
+    /// with all as it was.
     ///
     /// ```
     /// use potad::{Error, Potad, Resource, memdesc::Order};
@@ -114,7 +115,7 @@ impl Zone {
 #[must_use = "dropping it cancels the removal"]
 pub struct Removal {
     zone: Zone,
-    removing: Arc<Removing>,
+    removing: TryArc<Removing>,
     /// Nothing is left to cancel.
     ended: bool,
 }
@@ -233,7 +234,7 @@ impl fmt::Debug for Removal {
 }
 
 impl State {
-    fn begin_removal(&self, range: Granules) -> Result<Arc<Removing>, Error> {
+    fn begin_removal(&self, range: Granules) -> Result<TryArc<Removing>, Error> {
         self.mend();
         let mut closed = self.gate.close();
         self.check_spanned(range)?;
@@ -250,14 +251,14 @@ impl State {
         // Its sound part outside would stay with the failed one.
         let is_cut =
             |whole: Block| whole.granules().overlaps(range) && !range.covers(whole.granules());
-        if self.stock.poison.whole().into_iter().any(is_cut) {
+        if self.stock.poison.has_whole(is_cut) {
             return Err(Error::OutOfMemory);
         }
         // A block across an end of the range comes back in parts: they live in
         // words that hold a granule at that end.
         self.ensure_carve(range.first())?;
         self.ensure_carve(range.last())?;
-        let removing = self.closing.begin(&self.stock, &closed, range);
+        let removing = self.closing.begin(&self.stock, &closed, range)?;
         loop {
             match self.closing.advance(&self.stock, &closed, &removing) {
                 Ok(true) => break,
@@ -296,7 +297,7 @@ impl State {
         removing.range.count() - (removing.claimed_granules() + quarantined)
     }
 
-    fn finish_removal(&self, removing: &Arc<Removing>) -> Result<(), u64> {
+    fn finish_removal(&self, removing: &Removing) -> Result<(), u64> {
         let range = removing.range;
         let mut closed = self.gate.close();
         let remaining = self.remaining(removing);
@@ -337,14 +338,14 @@ impl State {
     }
 
     /// Takes those of `ranges` that are wholly free out of the zone at once,
-    /// until `enough` of their granules are out; returns them. One rendezvous
-    /// for all.
+    /// until `enough` of their granules are out; adds them to `out`, which has room
+    /// for them. One rendezvous for all.
     pub(crate) fn withdraw(
         &self,
         ranges: impl Iterator<Item = Granules>,
         enough: u64,
-    ) -> Vec<Granules> {
-        let mut out = Vec::new();
+        out: &mut Vec<Granules>,
+    ) {
         let mut granules = 0;
         let _closed = self.close_and_flush();
         for range in ranges {
@@ -362,14 +363,14 @@ impl State {
             granules += range.count();
             out.push(range);
         }
-        out
     }
 
-    fn cancel_removal(&self, removing: &Arc<Removing>) {
+    fn cancel_removal(&self, removing: &Removing) {
         // Nobody adds to it or carves from it once it is off the list.
         let mut claimed = self.closing.cancel(&self.stock, removing).peekable();
         while claimed.peek().is_some() {
-            self.with_slot(|slot| {
+            // It may be memory that ran out: a slot of this thread would ask for some.
+            self.with_shared_slot(|slot| {
                 for block in claimed.by_ref().take(BATCH) {
                     let given = self.give(slot, block);
                     debug_assert_eq!(given, Ok(()), "{block:?} was claimed");

@@ -102,3 +102,20 @@ impl fmt::Debug for Reserve {
         write!(f, "Reserve({})", self.len())
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_by_is_what_is_wanted_and_counted_by_kind() {
+        let mut reserve = Reserve::default();
+        let all = Need { chunks: 1, paged: 2, tables: [3, 4, 5, 6, 7, 8] };
+        for (need, len) in [(all, 36), (all, 36), (Need { paged: 0, ..all }, 34)] {
+            reserve.fill(&need).unwrap();
+            assert_eq!((reserve.len(), reserve.bytes()), (len, len * 4096));
+        }
+        assert!(reserve.make::<T6>().is_some() && reserve.make::<Paged>().is_none());
+        assert_eq!(reserve.len(), 33);
+    }
+}

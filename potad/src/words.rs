@@ -492,4 +492,31 @@ mod tests {
         assert!(words.bytes() >= 7 * 4096);
         assert_eq!(words.install(u64::MAX).map(|_| ()), Err(OutOfMemory));
     }
+
+    /// Of chunks 1 to 4, by a budget of two at a time.
+    #[cfg(not(shuttle))]
+    #[test]
+    fn what_is_given_back_by_a_budget_goes_on_at_the_word_that_is_returned() {
+        let (words, fan) = (Words::default(), FAN as u64);
+        let store = |value| {
+            for index in 0..6 * fan {
+                words.install(index).unwrap().store(value, Ordering::Relaxed);
+            }
+        };
+        store(7);
+        let left = |from, last, budget| {
+            let mut left = budget;
+            (words.give_back(from, last, &mut left), left)
+        };
+        // Of chunk 0, which is of every array, and of what lies in part in the
+        // range, nothing.
+        assert_eq!(left(0, 5 * fan + 7, 2), (Some(3 * fan), 0));
+        let zero = |index: &u64| words.load(*index) == 0;
+        assert!((0..6 * fan).filter(zero).eq(fan..3 * fan));
+        assert_eq!(left(3 * fan, 5 * fan + 7, 2), (None, 0));
+        assert!((0..6 * fan).filter(zero).eq(fan..5 * fan));
+        store(8);
+        assert_eq!(left(fan + 1, 3 * fan - 1, 2), (None, 1));
+        assert!((0..6 * fan).filter(zero).eq(2 * fan..3 * fan));
+    }
 }

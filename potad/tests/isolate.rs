@@ -64,6 +64,29 @@ fn what_was_declined_comes_up_again() {
 }
 
 #[test]
+fn the_first_of_what_would_be_taken_is_spared_and_no_more_than_asked_rounded_up() {
+    // What is spared of blocks of 2^9 and of 2^11 granules, by a report granule of 512.
+    for (max, spare, spared) in [(9, 0, 0), (9, 1, 512), (9, 1500, 1536), (11, 2048, 2048)] {
+        let ram = ram(1 << 13);
+        ram.attach_reporter(order(9)).unwrap();
+        let (mut cursor, mut first) = (Granule(0), None);
+        let wanted = Wanted { spare, ..any(9, max) };
+        let put_by = ram.isolate_many(&mut cursor, &wanted, 1, u64::MAX, &mut |one| {
+            first = Some(one.block().base());
+            ram.put_back(one, HostSays::Nothing).unwrap();
+        });
+        assert_eq!((put_by, first), (spared, Some(Granule(spared))), "{spare} of 2^{max}");
+        // All there is, and more.
+        let wanted = Wanted { spare: 1 << 20, ..any(9, max) };
+        let mut cursor = Granule(0);
+        let put_by = ram.isolate_many(&mut cursor, &wanted, 1, u64::MAX, &mut |one| {
+            panic!("{:?} was to be spared", one.block());
+        });
+        assert_eq!((put_by, cursor), (1 << 13, Granule(u64::MAX)));
+    }
+}
+
+#[test]
 fn an_age_of_one_pass_leaves_what_it_sees_first() {
     let ram = ram(1 << 12);
     ram.attach_reporter(order(9)).unwrap();

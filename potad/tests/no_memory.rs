@@ -6,7 +6,7 @@ mod meter;
 
 use meter::{made, with_memory_for};
 use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
-use potad::{Error, Potad, Resource, Zone};
+use potad::{Align, Error, Nested, Potad, Resource, Run, Zone};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -220,6 +220,43 @@ fn a_range_leaves_with_blocks_that_were_kept_whole() {
 }
 
 #[test]
+fn what_would_cut_a_block_that_is_kept_whole_is_refused_until_memory_is_back() {
+    let (potad, ram, _) = ram(1 << 24);
+    let failed = |i: u64| i << 32;
+    let (cut, beside) = (failed(11) + 4096..1 << 36, failed(11) + 4096..failed(11) + 8192);
+    with_memory_for(0, || {
+        for i in 0..12 {
+            potad.report_failure(failed(i), 6, FailureKind::Injected).unwrap();
+        }
+        assert_eq!(ram.hot_remove(cut.clone()).unwrap_err(), Error::OutOfMemory);
+        assert_eq!(ram.unpoison(beside.clone()), Err(Error::OutOfMemory));
+    });
+    assert!(ram.stats().kept_whole > 0);
+    assert_eq!(ram.unpoison(beside), Ok(0));
+    assert_eq!(ram.stats().kept_whole, 0);
+    let removal = ram.hot_remove(cut).unwrap();
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.cancel();
+    assert_eq!(accounted(&ram), 1 << 24);
+}
+
+#[test]
+fn what_remains_of_a_removal_is_counted_without_memory() {
+    let (potad, ram, _) = ram(1 << 24);
+    let removal = ram.hot_remove(0..1 << 35).unwrap();
+    with_memory_for(0, || {
+        // Those of the range have a second one beside them.
+        for at in (0..12).map(|i| i << 32).chain((0..8).map(|i| (i << 32) + 4096)) {
+            potad.report_failure(at, 6, FailureKind::Found).unwrap();
+        }
+        assert_eq!(removal.remaining_granules(), 0, "what is kept whole counts once");
+    });
+    assert!(ram.stats().kept_whole > 0);
+    removal.finish().unwrap();
+    assert_eq!(accounted(&ram), (1 << 24) - (1 << 23));
+}
+
+#[test]
 fn an_owner_may_free_in_its_callback_without_memory() {
     struct Frees {
         ram: Zone,
@@ -246,33 +283,91 @@ fn an_owner_may_free_in_its_callback_without_memory() {
     assert_eq!(accounted(&ram), 1 << 20);
 }
 
+#[test]
+fn a_free_that_would_return_an_import_leaves_it_without_memory() {
+    for allocations in 0..3 {
+        let (_potad, ram, _) = ram(1 << 10);
+        let sectors = Nested::new(&ram, "sectors", 512, order(0)).unwrap().keep(0);
+        let block = sectors.alloc_bare(order(2)).unwrap();
+        with_memory_for(allocations, || sectors.free_bare(block).unwrap());
+        let left = usize::from(allocations < 2);
+        assert_eq!((sectors.imports(), sectors.shrink()), (left, left), "with {allocations}");
+        assert_eq!((sectors.zone().granules(), accounted(&ram)), (0, 1 << 10));
+    }
+}
+
+/// Whether a refusal says that memory is out.
+fn is_memory(why: &Error) -> bool {
+    use potad::lookup::LookupError;
+    matches!(why, Error::OutOfMemory | Error::Lookup(LookupError::OutOfMemory { .. }))
+}
+
 /// A range is taken piece by piece: what was taken before memory ran out goes
 /// back.
 #[test]
 fn a_range_that_cannot_be_taken_to_its_end_is_not_taken_at_all() {
-    let mut refused = 0;
-    for allocations in 0..100 {
-        let (_potad, ram, _) = ram(1 << 30);
-        let span = 4096 * 77..4096 * ((1 << 29) + 12_345);
-        let before = ram.free_blocks();
-        match with_memory_for(allocations, || ram.alloc_at(span)) {
-            Ok(run) => {
-                assert_eq!(run.granules().count(), (1 << 29) + 12_345 - 77);
-                assert_eq!(accounted(&ram), (1 << 30) - run.granules().count());
-                ram.free_run(run).unwrap();
+    let granules = (1 << 29) + 12_345 - 77;
+    let exactly = |ram: &Zone| ram.alloc_at(4096 * 77..4096 * (77 + granules));
+    let anywhere = |ram: &Zone| ram.alloc_run(4096 * granules, Align::new(4096)?);
+    for alloc in [&exactly as &dyn Fn(&Zone) -> Result<Run, Error>, &anywhere] {
+        let mut refused = 0;
+        for allocations in 0.. {
+            let (_potad, ram, _) = ram(1 << 30);
+            let before = ram.free_blocks();
+            let done = with_memory_for(allocations, || alloc(&ram));
+            let is_done = done.is_ok();
+            match done {
+                Ok(run) => {
+                    assert_eq!(run.granules().count(), granules);
+                    assert_eq!(accounted(&ram), (1 << 30) - granules);
+                    ram.free_run(run).unwrap();
+                }
+                Err(why) => assert!(is_memory(&why), "{why}"),
             }
-            Err(why) => {
-                refused += 1;
-                let is_memory = matches!(
-                    why,
-                    Error::OutOfMemory
-                        | Error::Lookup(potad::lookup::LookupError::OutOfMemory { .. })
-                );
-                assert!(is_memory, "{why}");
+            let after = (accounted(&ram), ram.free_blocks());
+            assert_eq!(after, (1 << 30, before), "with {allocations}");
+            assert!(ram.runs().is_empty());
+            if is_done {
+                break;
             }
+            refused += 1;
         }
-        assert_eq!((accounted(&ram), ram.free_blocks()), (1 << 30, before), "with {allocations}");
-        assert!(ram.runs().is_empty());
+        assert!(refused > 5, "{refused}");
     }
-    assert!((5..95).contains(&refused), "{refused}");
+}
+
+/// A span begins to leave window by window: what was claimed before memory ran
+/// out goes back.
+#[test]
+fn a_removal_that_cannot_begin_leaves_the_zone_as_it_was() {
+    let (first, end) = (77, (1 << 29) + 12_345);
+    let mut refused = 0;
+    for allocations in 0.. {
+        let (_potad, ram, _) = ram(1 << 30);
+        // Live across both ends, whose words are there then, and inside.
+        let held = [1 << 20, first, 5 << 21, end]
+            .map(|at| ram.alloc_at(4096 * (at - 3)..4096 * (at + 4)).unwrap());
+        let before = (ram.free_blocks(), accounted(&ram));
+        let span = 4096 * first..4096 * end;
+        let begun = with_memory_for(allocations, || ram.hot_remove(span.clone()));
+        let is_done = begun.is_ok();
+        match begun {
+            Ok(removal) => assert_eq!(removal.remaining_granules(), 7 + 4 + 7 + 3),
+            Err(why) => assert!(is_memory(&why), "{why}"),
+        }
+        let after = (ram.free_blocks(), accounted(&ram));
+        assert_eq!(after, before, "with {allocations}");
+        // What is freed is kept by nobody.
+        held.into_iter().for_each(|run| ram.free_run(run).unwrap());
+        assert_eq!((ram.free_blocks().len(), accounted(&ram)), (1, 1 << 30));
+        if is_done {
+            break;
+        }
+        let again = ram.hot_remove(span).unwrap();
+        assert_eq!(again.remaining_granules(), 0);
+        again.cancel();
+        assert_eq!(accounted(&ram), 1 << 30);
+        refused += 1;
+    }
+    assert!(refused > 5, "{refused}");
 }

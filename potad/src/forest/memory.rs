@@ -77,3 +77,38 @@ fn words_in(level: u32, hole: Granules, range: Granules) -> Option<(u64, u64)> {
     let last = (last >> shift).checked_sub(1)?.min((range.last().0 >> shift) | (fan - 1));
     (first <= last).then_some((first, last))
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use memdesc::Granule;
+
+    /// Against a look at every word: those that the hole has whole and that are in a
+    /// chunk of one that the range is in.
+    #[test]
+    fn words_of_a_hole_go_with_the_chunks_of_the_range() {
+        const CHUNK: u64 = 64 * FAN as u64;
+        let between = |first, end| Granules::new(Granule(first), Granule(end - 1)).unwrap();
+        for level in [0, 1] {
+            let (word, chunk) = (64u64.pow(level + 1), CHUNK * 64u64.pow(level));
+            let ends = [3 * chunk + 5 * word, 4 * chunk, 4 * chunk + 9 * word, 6 * chunk - word];
+            for (first, end) in [(0, 8 * chunk), (3 * chunk, 6 * chunk), (word / 2, 5 * chunk + 1)]
+            {
+                let hole = between(first, end);
+                for (at, &from) in (1..).zip(&ends) {
+                    for &to in &ends[at..] {
+                        let range = between(from, to);
+                        let near = from / chunk * chunk..to.div_ceil(chunk) * chunk;
+                        let mut inside = (0..8 * chunk / word).filter(|index| {
+                            let (first, last) = (index * word, index * word + (word - 1));
+                            near.contains(&first) && hole.covers(between(first, last + 1))
+                        });
+                        let expected =
+                            inside.next().map(|first| (first, inside.next_back().unwrap_or(first)));
+                        assert_eq!(words_in(level, hole, range), expected, "{hole:?} {range:?}");
+                    }
+                }
+            }
+        }
+    }
+}

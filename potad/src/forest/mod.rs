@@ -74,15 +74,27 @@ pub(crate) struct Forest {
 impl Forest {
     /// A forest with nothing free, for granules up to [`last_granule`](Self::last_granule).
     pub(crate) fn new(top: u32) -> Self {
+        Self::of(top, (0..Self::summaries(top)).map(|_| Words::default()).collect())
+    }
+
+    /// The same, unless memory is out.
+    pub(crate) fn try_new(top: u32) -> Result<Self, OutOfMemory> {
+        let mut has = Vec::new();
+        has.try_reserve_exact(Self::summaries(top)).map_err(|_| OutOfMemory)?;
+        has.resize_with(Self::summaries(top), Words::default);
+        Ok(Self::of(top, has))
+    }
+
+    fn of(top: u32, has: Vec<Words>) -> Self {
         debug_assert!(top < LEVELS);
-        let levels = top as usize + 1;
         let bits = (ORDERS_PER_LEVEL * top + 5).min(63);
-        Self {
-            top,
-            last: Granule((1 << bits) - 1),
-            free: Default::default(),
-            has: (0..levels * (levels - 1) / 2).map(|_| Words::default()).collect(),
-        }
+        Self { top, last: Granule((1 << bits) - 1), free: Default::default(), has }
+    }
+
+    /// How many pairs of levels there are, for a highest one.
+    fn summaries(top: u32) -> usize {
+        let levels = top as usize + 1;
+        levels * (levels - 1) / 2
     }
 
     /// The lowest top whose reach holds `last`, and every block up to it.

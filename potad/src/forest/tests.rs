@@ -331,3 +331,14 @@ fn what_is_free_is_told_from_a_part_of_it() {
     assert!(about.abs_diff(exact) < exact / 10, "{about} of {exact}");
     assert_eq!(forest.free_granules(64), exact);
 }
+
+#[test]
+fn what_is_free_around_a_granule_is_found_up_to_the_top() {
+    let range = Granules::new(Granule(0), Granule(3 * 64 - 1)).unwrap();
+    let forest = forest_with(range, 1);
+    let around = |at, min| forest.free_around(Granule(at), order(min));
+    let block = |at, k| Some(Block::containing(Granule(at), order(k)));
+    assert_eq!((around(70, 0), around(70, 6)), (block(64, 6), block(64, 6)));
+    assert_eq!((around(70, 7), around(130, 7)), (block(0, 7), None));
+    assert_eq!((around(200, 0), around(70, 12)), (None, None), "taken, and beyond the top");
+}

@@ -132,3 +132,26 @@ fn reported_stretches_are_passed_over() {
     reported.mark(block(all - 8, 3), false);
     assert_eq!(next(5, all + 100), Some(all));
 }
+
+#[test]
+fn a_word_is_bare_where_nothing_below_it_is_reported() {
+    for (order, level) in [0, 2, 5, 6, 7, 9].into_iter().flat_map(|order| [(order, 0), (order, 1)])
+    {
+        let places = ORDERS_PER_LEVEL * (level + 1);
+        // One word of bits is looked at, no more.
+        let is_told = places <= order + 6;
+        for marked in [0, 1, 5, 63, 64, 70] {
+            let reported = Reported::new(Order::new(order).unwrap());
+            let told = block(marked << order, order);
+            reported.mark(told, false);
+            for word in 0..20 {
+                let (first, last) = (word << places, (word << places) + (1 << places) - 1);
+                let is_below = first <= told.last().0 && told.base().0 <= last;
+                let is_bare = reported.is_bare(level, word);
+                assert_eq!(is_bare, is_told && !is_below, "{told:?}, word {word} of {level}");
+            }
+            reported.forget(told);
+            assert_eq!(reported.is_bare(level, told.base().0 >> places), is_told);
+        }
+    }
+}
