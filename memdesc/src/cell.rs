@@ -89,6 +89,9 @@ pub struct TypeInfo {
     /// Drops a body in place: the pointer is to a live one of this type.
     /// `None` if there is nothing to do.
     drop_body: Option<unsafe fn(*mut ())>,
+    /// Whether there is a body or a tail to be dropped.
+    #[cfg(all(feature = "std", not(loom)))]
+    needs_drop: bool,
 }
 
 impl TypeInfo {
@@ -111,6 +114,8 @@ impl TypeInfo {
                 #[cfg(all(feature = "std", not(any(loom, shuttle))))]
                 class: Class::of(Layout::new::<Cell<(), T>>()),
                 drop_body: if core::mem::needs_drop::<T>() { Some(drop_body::<T>) } else { None },
+                #[cfg(all(feature = "std", not(loom)))]
+                needs_drop: core::mem::needs_drop::<T>() || T::TAIL.is_some(),
             }
         }
     }
@@ -126,12 +131,26 @@ impl TypeInfo {
     #[cfg(all(feature = "std", not(loom)))]
     #[inline]
     pub(crate) fn needs_drop(&self) -> bool {
-        self.drop_body.is_some() || self.tail.is_some()
+        self.needs_drop
     }
 
     /// Whether a tail of such items follows the body.
     pub(crate) fn has_tail_of<E: 'static>(&self) -> bool {
         self.tail.as_ref().is_some_and(Placed::is::<E>)
+    }
+
+    /// Bytes of each cell of the type, if all have as many.
+    #[cfg(all(feature = "std", not(loom)))]
+    #[inline]
+    pub(crate) fn fixed_bytes(&self) -> Option<usize> {
+        if self.tail.is_none() { Some(self.whole.size()) } else { None }
+    }
+
+    /// The slab's class of each cell of the type, if all have the same.
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
+    #[inline]
+    pub(crate) fn fixed_class(&self) -> Option<Class> {
+        if self.tail.is_none() { self.class } else { None }
     }
 
     /// The layout of a cell with so many items behind its body.

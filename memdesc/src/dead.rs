@@ -26,11 +26,13 @@ use crate::handle::Handle;
 use crate::parted::{Far, Whole};
 #[cfg(not(loom))]
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
+use crate::{Block, Granule, Guard, Home, OwnerId, Word, pin, seeded};
 #[cfg(all(feature = "std", not(loom)))]
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
+#[cfg(all(feature = "std", not(loom)))]
+use core::ptr;
 use core::ptr::NonNull;
 
 /// A descriptor that died and whose words are still published. Handed to
@@ -72,6 +74,12 @@ impl<'a, H: Home> Dead<'a, H> {
     #[inline]
     pub fn poisoned(&self) -> bool {
         self.handle.header().is_poisoned()
+    }
+
+    /// The granule, if the block that it described is a single one.
+    #[inline(always)]
+    pub fn single(&self) -> Option<Granule> {
+        self.handle.header().single()
     }
 
     /// The word that its slots hold, but for the poison hint.
@@ -143,6 +151,16 @@ impl Garbage {
         crate::local::retire(self, Some(guard));
         #[cfg(not(all(feature = "std", not(loom))))]
         self.retire_alone(guard);
+    }
+
+    /// The same without a guard, as a drop does it.
+    #[inline(always)]
+    pub fn retire_unpinned(self) {
+        #[cfg(all(feature = "std", not(loom)))]
+        if !seeded!("freed without a grace period") {
+            return crate::local::retire(self, None);
+        }
+        drop(self);
     }
 
     /// Defers the freeing of this one. Fits the epoch's own record: no
@@ -245,10 +263,14 @@ pub fn retired_bytes() -> usize {
 /// Each cell was a [`Garbage`]'s.
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) struct Bag {
-    cells: Vec<(NonNull<()>, &'static TypeInfo)>,
+    cells: Vec<Retired>,
     /// Some have a body to be dropped.
     bodies: bool,
 }
+
+/// A retired cell, and what its body is.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) type Retired = (NonNull<()>, &'static TypeInfo);
 
 /// Cells that are retired together.
 #[cfg(all(feature = "std", not(loom)))]
@@ -267,6 +289,12 @@ impl Bag {
         Whole::new(Self { cells, bodies: false })
     }
 
+    /// Whether one more does not make it full.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.cells.len() < BAG - 1
+    }
+
     /// Adds one; returns whether the bag is full.
     #[inline]
     pub(crate) fn put(&mut self, garbage: Garbage) -> bool {
@@ -277,14 +305,23 @@ impl Bag {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        // SAFETY: cells of these types, by the invariant, and not freed yet.
-        self.cells.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum()
+        let bytes = |run: &[Retired]| match run[0].1.fixed_bytes() {
+            Some(bytes) => run.len() * bytes,
+            // SAFETY: cells of these types, by the invariant, and not freed yet.
+            None => run.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum(),
+        };
+        self.runs().map(bytes).sum()
     }
 
-    /// The cells, which are out of the bag with that.
-    pub(crate) fn empty(&mut self) -> impl Iterator<Item = (NonNull<()>, &'static TypeInfo)> {
+    /// The cells, by runs of one type: most often one.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &[Retired]> {
+        self.cells.chunk_by(|one, next| ptr::eq(one.1, next.1))
+    }
+
+    /// Forgets the cells, which whoever calls has given back.
+    pub(crate) fn clear(&mut self) {
         self.bodies = false;
-        self.cells.drain(..)
+        self.cells.clear();
     }
 }
 
