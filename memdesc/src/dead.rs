@@ -20,6 +20,8 @@
 //! them. A guard that is never dropped holds up all that comes after it:
 //! [`retired_bytes`] grows without bound until it goes.
 
+#[cfg(all(feature = "std", not(loom)))]
+use crate::cell::NOT_PLAIN;
 use crate::cell::{self, TypeInfo};
 use crate::handle::Handle;
 #[cfg(all(feature = "std", not(loom)))]
@@ -31,8 +33,6 @@ use crate::{Block, Granule, Guard, Home, OwnerId, Word, pin, seeded};
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
-#[cfg(all(feature = "std", not(loom)))]
-use core::ptr;
 use core::ptr::NonNull;
 
 /// A descriptor that died and whose words are still published. Handed to
@@ -264,8 +264,8 @@ pub fn retired_bytes() -> usize {
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) struct Bag {
     cells: Vec<Retired>,
-    /// Some have a body to be dropped.
-    bodies: bool,
+    /// The sum of their weights.
+    weight: u64,
 }
 
 /// A retired cell, and what its body is.
@@ -275,6 +275,8 @@ pub(crate) type Retired = (NonNull<()>, &'static TypeInfo);
 /// Cells that are retired together.
 #[cfg(all(feature = "std", not(loom)))]
 const BAG: usize = if cfg!(shuttle) { 3 } else { 128 };
+#[cfg(all(feature = "std", not(loom)))]
+const _: () = assert!(NOT_PLAIN >= BAG as u64 * cell::PLAIN);
 
 // SAFETY: as for `Garbage`.
 #[cfg(all(feature = "std", not(loom)))]
@@ -286,7 +288,7 @@ impl Bag {
     pub(crate) fn new() -> Option<Whole<Self>> {
         let mut cells = Vec::new();
         cells.try_reserve_exact(BAG).ok()?;
-        Whole::new(Self { cells, bodies: false })
+        Whole::new(Self { cells, weight: 0 })
     }
 
     /// Whether one more does not make it full.
@@ -299,28 +301,32 @@ impl Bag {
     #[inline]
     pub(crate) fn put(&mut self, garbage: Garbage) -> bool {
         let garbage = mem::ManuallyDrop::new(garbage);
-        self.bodies |= garbage.info.needs_drop();
+        self.weight += garbage.info.weight();
         self.cells.push((garbage.cell, garbage.info));
         self.cells.len() >= BAG
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let bytes = |run: &[Retired]| match run[0].1.fixed_bytes() {
-            Some(bytes) => run.len() * bytes,
-            // SAFETY: cells of these types, by the invariant, and not freed yet.
-            None => run.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum(),
-        };
-        self.runs().map(bytes).sum()
+        if self.is_plain() {
+            // Lossless: 64-bit targets only.
+            return self.weight as usize;
+        }
+        // SAFETY: cells of these types, by the invariant, and not freed yet.
+        self.cells.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum()
     }
 
-    /// The cells, by runs of one type: most often one.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &[Retired]> {
-        self.cells.chunk_by(|one, next| ptr::eq(one.1, next.1))
+    /// Whether nothing is to be dropped in any cell.
+    fn is_plain(&self) -> bool {
+        self.weight < NOT_PLAIN
+    }
+
+    pub(crate) fn cells(&self) -> &[Retired] {
+        &self.cells
     }
 
     /// Forgets the cells, which whoever calls has given back.
     pub(crate) fn clear(&mut self) {
-        self.bodies = false;
+        self.weight = 0;
         self.cells.clear();
     }
 }
@@ -347,7 +353,7 @@ impl Far<Bag> {
 
     /// To be called after the grace period only.
     fn come_back(self) {
-        if self.bodies {
+        if !self.is_plain() {
             for &(cell, info) in &self.cells {
                 // SAFETY: right for the cell by the invariant of `Garbage`, and
                 // the guards of then are gone.

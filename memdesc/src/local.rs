@@ -37,6 +37,8 @@ use crate::sync::TryArc;
 use crate::{Guard, Home, pin};
 use alloc::vec::Vec;
 use core::cell::RefCell;
+#[cfg(not(shuttle))]
+use core::ptr;
 use core::ptr::NonNull;
 
 /// Units that are given back at once.
@@ -280,7 +282,7 @@ pub(crate) unsafe fn give_cells(bag: Whole<Bag>) {
         unsafe { local.give_cells(bag) };
     });
     let Some(bag) = bag else { return };
-    for &(cell, info) in bag.runs().flatten() {
+    for &(cell, info) in bag.cells() {
         // SAFETY: free, by the promise, and not given back above.
         unsafe { crate::cell::give_memory(cell, info) };
     }
@@ -352,20 +354,25 @@ impl Local {
     ///
     /// As the function of this name.
     unsafe fn give_cells(&mut self, mut bag: Whole<Bag>) {
-        for run in bag.runs() {
+        let mut cells = bag.cells();
+        while let Some((&(cell, info), rest)) = cells.split_first() {
             #[cfg(not(shuttle))]
-            if let Some(class) = run[0].1.fixed_class() {
+            if let Some(class) = info.fixed_class() {
+                // Most often all of them.
+                let run = cells.iter().take_while(|cell| ptr::eq(cell.1, info));
+                let mut count = 0;
                 let magazines = &mut self.magazines[class.index()];
                 for &(cell, _) in run {
                     // SAFETY: made of memory of this class, and free.
                     unsafe { magazines.give(class, cell) };
+                    count += 1;
                 }
+                cells = &cells[count..];
                 continue;
             }
-            for &(cell, info) in run {
-                // SAFETY: free, by the promise.
-                unsafe { self.give_memory(cell, info) };
-            }
+            // SAFETY: free, by the promise.
+            unsafe { self.give_memory(cell, info) };
+            cells = rest;
         }
         bag.clear();
         self.spare.get_or_insert(bag);
