@@ -309,7 +309,7 @@ pub(crate) fn make<H: Home, T: Descriptor>(
 }
 
 /// The same of a home that is kept, whose unit and memory come in one go.
-#[inline]
+#[inline(always)]
 pub(crate) fn make_of<H: Home, T: Descriptor>(
     keep: &Keep<H>,
     owner: OwnerId,

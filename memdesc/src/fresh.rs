@@ -28,7 +28,7 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     /// Makes a descriptor around `body`, of a home that is kept.
     ///
     /// Fails only for want of memory, and hands the body back.
-    #[inline]
+    #[inline(always)]
     pub fn of(keep: &Keep<H>, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
         // INVARIANT: just made.
         match cell::make_of(keep, owner, body) {

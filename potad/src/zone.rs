@@ -190,7 +190,7 @@ impl Zone {
             let take = |slot: &_, fresh| state.take_typed_hot(slot, order, fresh);
             match local::if_slot_with(state, fresh, take) {
                 Ok(Ok(published)) => {
-                    state.settle_after(order);
+                    state.tree.settle();
                     return Ok(Block::new(published));
                 }
                 Ok(Err(fresh)) | Err(fresh) => fresh,
@@ -206,10 +206,7 @@ impl Zone {
         order: Order,
         fresh: Fresh<Home, T>,
     ) -> Result<Block<T>, Refused<T>> {
-        // A kind that is known is known to the tree; so this is for the first.
-        if let Err(why) = self.register_kind::<T>() {
-            return Err(Refused { given: fresh.into_body(), why });
-        }
+        let fresh = self.name_kind(fresh)?;
         self.state().mend();
         self.publish_typed(fresh, |publish| self.state().take_with_any(order, publish))
     }
@@ -481,9 +478,21 @@ impl Zone {
         self.unnamed(owner, body)
     }
 
+    /// A descriptor, its kind registered. One that is was published the hot way,
+    /// if nothing else was in the way.
+    pub(crate) fn name_kind<T: Descriptor>(
+        &self,
+        fresh: Fresh<Home, T>,
+    ) -> Result<Fresh<Home, T>, Refused<T>> {
+        match self.register_kind::<T>() {
+            Ok(_) => Ok(fresh),
+            Err(why) => Err(Refused { given: fresh.into_body(), why }),
+        }
+    }
+
     /// A descriptor around `body`, whose kind need not be registered.
     #[inline(always)]
-    fn unnamed<T: Descriptor>(
+    pub(crate) fn unnamed<T: Descriptor>(
         &self,
         owner: OwnerId,
         body: T,
