@@ -3,13 +3,12 @@
 use crate::error::{Error, Refused};
 use crate::hand::{HIDDEN_GRANULES, Slot};
 use crate::handles::{BareBlock, RawBlock};
-use crate::home::Home;
 use crate::placement::Class;
 use crate::{Block, Zone};
 use core::fmt;
 use memdesc::sync::Arc;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Descriptor, Fresh, Order, OwnerId};
+use memdesc::{Descriptor, Order, OwnerId};
 
 /// A front on a zone for one thread or vCPU: orders 0 to 2 cost no
 /// read-modify-write while it is hot.
@@ -134,25 +133,7 @@ impl Hand {
         owner: OwnerId,
         body: T,
     ) -> Result<Block<T>, Refused<T>> {
-        let state = self.zone.state();
-        let fresh = self.zone.unnamed(owner, body)?;
-        match state.take_typed_hot(&self.slot, order, fresh) {
-            Ok(published) => {
-                state.tree.settle();
-                Ok(Block::new(published))
-            }
-            Err(fresh) => self.alloc_slow(order, fresh),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn alloc_slow<T: Descriptor>(
-        &mut self,
-        order: Order,
-        fresh: Fresh<Home, T>,
-    ) -> Result<Block<T>, Refused<T>> {
-        let fresh = self.zone.name_kind(fresh)?;
+        let fresh = self.zone.fresh(owner, body)?;
         self.zone
             .publish_typed(fresh, |publish| self.zone.state().take_with(&self.slot, order, publish))
     }
