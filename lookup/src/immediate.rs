@@ -56,9 +56,22 @@ impl<H: Home> Tree<H> {
     /// ```
     pub fn publish_immediate(&self, block: Block, immediate: Immediate) -> Result<(), LookupError> {
         check_order(block, immediate)?;
+        match self.vacant_at_once(block) {
+            Some(slots) => {
+                self.store_plainly(slots, immediate.pack());
+                Ok(())
+            }
+            None => self.publish_immediate_slow(block, immediate.pack()),
+        }
+    }
+
+    /// The same where nodes are missing, or something is to be looked at first.
+    #[cold]
+    #[inline(never)]
+    fn publish_immediate_slow(&self, block: Block, word: Word) -> Result<(), LookupError> {
         let vacant = self.vacant_slots(block)?;
         self.announce(block.order().level());
-        self.fill(&vacant, immediate.pack(), block.order().level());
+        self.fill(&vacant, word, block.order().level());
         Ok(())
     }
 

@@ -21,14 +21,15 @@
 //!   before giving any of them on; so an owner of a granule below the node sees
 //!   the count, and with it that the node is still the one. Below a section's
 //!   node the links are followed as they are.
-//! - It serves no tree in which a block of a higher array may lie above.
+//! - It serves no tree in which a block of a higher array may lie above: none is
+//!   made there, and what was made before counts as if a node had been unlinked.
 //!
 //! # Sharing and cost
 //!
 //! One user at a time; two at once may lose words, as breaking the rule of
-//! ownership does, and nothing worse. A hit costs three loads of lines that are
-//! the user's own, and one of a line that is written when a node is unlinked;
-//! one by way of a section, a load more per level.
+//! ownership does, and nothing worse. A hit costs four loads of lines that are
+//! the user's own, and two of lines that are written when a node is unlinked, if
+//! ever; one by way of a section, a load more per level.
 
 use crate::immediate::forget_owner;
 use crate::node::Nodes;
@@ -38,19 +39,20 @@ use crate::sparse::Group;
 use crate::tree::{SECTION_LEVEL, Tree};
 use alloc::sync::Arc;
 use core::fmt;
+use core::ptr;
 use core::ptr::NonNull;
-use memdesc::sync::atomic::Ordering;
+use memdesc::sync::atomic::{AtomicPtr, Ordering};
 use memdesc::sync::barrier;
 use memdesc::sync::own::AtomicU64;
-use memdesc::{AtomicWord, Block, Home, Immediate, Order, Word, seeded};
+use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Order, Word, seeded};
 
 /// Sections whose nodes are kept at hand.
 const SECTIONS: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// Short cuts into one [`Tree`], made by [`Tree::leaf`].
 pub struct Leaf {
-    /// None: of no tree, and never any use.
-    nodes: Option<Arc<Nodes>>,
+    /// Whose; of the one that is made by default, nobody's.
+    nodes: Arc<Nodes>,
     here: Way,
     sections: [Way; SECTIONS],
 }
@@ -61,8 +63,8 @@ struct Way {
     index: AtomicU64,
     /// Nodes unlinked when it was made.
     unlinked: AtomicU64,
-    /// The link to the node.
-    link: AtomicWord,
+    /// The node.
+    link: AtomicPtr<()>,
 }
 
 /// No 64 granules, and no section: indexes end far below.
@@ -82,7 +84,7 @@ impl Way {
         Self {
             index: AtomicU64::new(NOWHERE),
             unlinked: AtomicU64::new(0),
-            link: AtomicWord::new(),
+            link: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -90,21 +92,27 @@ impl Way {
     fn to(&self, index: u64, unlinks: u64) -> Option<NonNull<()>> {
         let leads = self.index.load(Ordering::Relaxed) == index
             && self.unlinked.load(Ordering::Relaxed) == unlinks;
-        if leads { self.link.load(Ordering::Relaxed).link() } else { None }
+        if leads { NonNull::new(self.link.load(Ordering::Relaxed)) } else { None }
     }
 
-    fn lead(&self, index: u64, unlinks: u64, link: Word) {
+    fn lead(&self, index: u64, unlinks: u64, link: NonNull<()>) {
         self.unlinked.store(unlinks, Ordering::Relaxed);
-        self.link.store(link, Ordering::Relaxed);
+        self.link.store(link.as_ptr(), Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
     }
 }
 
-impl Default for Leaf {
-    /// A leaf of no tree.
-    fn default() -> Self {
+impl Leaf {
+    fn of(nodes: Arc<Nodes>) -> Self {
         let sections = core::array::from_fn(|_| Way::nowhere());
-        Self { nodes: None, here: Way::nowhere(), sections }
+        Self { nodes, here: Way::nowhere(), sections }
+    }
+}
+
+impl Default for Leaf {
+    /// A leaf of no tree: never any use.
+    fn default() -> Self {
+        Self::of(Arc::new(Nodes::new()))
     }
 }
 
@@ -117,7 +125,7 @@ impl fmt::Debug for Leaf {
 impl<H: Home> Tree<H> {
     /// Short cuts into this tree, for one user.
     pub fn leaf(&self) -> Leaf {
-        Leaf { nodes: Some(Arc::clone(&self.nodes)), ..Leaf::default() }
+        Leaf::of(Arc::clone(&self.nodes))
     }
 
     /// As [`publish_immediate`](Self::publish_immediate), if the short cut leads
@@ -149,20 +157,28 @@ impl<H: Home> Tree<H> {
     #[inline(always)]
     #[must_use = "if not, it is to be done the long way"]
     pub fn publish_by(&self, leaf: &Leaf, block: Block, immediate: Immediate) -> bool {
-        let Some(group) = self.at_hand(leaf, block, Follow::Yes) else { return false };
         if immediate.order != block.order() {
             return false;
         }
-        let word = immediate.pack();
-        if block.order() == Order::ZERO {
-            let slot = &group[place_of(block.base(), 0)];
-            // Relaxed and Release: as in a publication without a short cut.
-            let vacant = slot.load(Ordering::Relaxed).is_empty();
-            if vacant {
-                slot.store(word, memdesc::weakened!("published by a leaf relaxed", Release));
-            }
-            return vacant;
+        if block.order() != Order::ZERO {
+            return self.publish_run_by(leaf, block, immediate.pack());
         }
+        let Some(slot) = self.slot_at_hand(leaf, block.base(), Follow::Yes) else { return false };
+        // Relaxed and Release: as in a publication without a short cut.
+        let vacant = slot.load(Ordering::Relaxed).is_empty();
+        if vacant {
+            slot.store(
+                immediate.pack(),
+                memdesc::weakened!("published by a leaf relaxed", Release),
+            );
+        }
+        vacant
+    }
+
+    /// The same of a block of more than one granule.
+    #[inline(never)]
+    fn publish_run_by(&self, leaf: &Leaf, block: Block, word: Word) -> bool {
+        let Some(group) = self.at_hand(leaf, block, Follow::Yes) else { return false };
         publish_in(covering(group, block), word)
     }
 
@@ -176,11 +192,10 @@ impl<H: Home> Tree<H> {
     #[inline(always)]
     #[must_use = "if not, it is to be done the long way"]
     pub fn clear_by(&self, leaf: &Leaf, block: Block) -> bool {
-        let Some(group) = self.at_hand(leaf, block, Follow::No) else { return false };
         if block.order() != Order::ZERO {
-            return clear_own(block, covering(group, block));
+            return self.clear_run_by(leaf, block);
         }
-        let slot = &group[place_of(block.base(), 0)];
+        let Some(slot) = self.slot_at_hand(leaf, block.base(), Follow::No) else { return false };
         // Relaxed and Release: the slot is the caller's; whoever sees nothing
         // sees what came before.
         let own = Immediate::is_of(slot.load(Ordering::Relaxed), Order::ZERO);
@@ -191,42 +206,73 @@ impl<H: Home> Tree<H> {
         own
     }
 
-    /// The node of a block, if a short cut leads there.
-    #[inline(always)]
-    pub(crate) fn at_hand(&self, leaf: &Leaf, block: Block, follow: Follow) -> Option<&Group> {
-        if !self.is_own(leaf) || self.upper_levels() != 0 {
-            return None;
-        }
-        if block.order().level() == 0
-            && let Some(link) = leaf.here.to(index_of(block.base(), 1), self.nodes.unlinks())
-        {
-            return Some(self.follow(link));
-        }
-        self.by_section(leaf, block, follow)
+    /// The same of a block of more than one granule.
+    #[inline(never)]
+    fn clear_run_by(&self, leaf: &Leaf, block: Block) -> bool {
+        let group = self.at_hand(leaf, block, Follow::No);
+        group.is_some_and(|group| clear_own(block, covering(group, block)))
     }
 
-    /// The same by way of the section.
+    /// The node of a block, if a short cut leads there.
+    #[inline]
+    pub(crate) fn at_hand(&self, leaf: &Leaf, block: Block, follow: Follow) -> Option<&Group> {
+        match block.order().level() {
+            0 => self.group_at_hand(leaf, block.base(), follow),
+            1 if self.is_own(leaf) => self.by_section::<1>(leaf, block.base(), follow),
+            2 if self.is_own(leaf) => self.by_section::<2>(leaf, block.base(), follow),
+            _ => None,
+        }
+    }
+
+    /// The slot of a single granule, if a short cut leads to its node.
+    #[inline(always)]
+    pub(crate) fn slot_at_hand(
+        &self,
+        leaf: &Leaf,
+        at: Granule,
+        follow: Follow,
+    ) -> Option<&AtomicWord> {
+        Some(&self.group_at_hand(leaf, at, follow)?[place_of(at, 0)])
+    }
+
+    /// The node of level 0 around a granule, if a short cut leads there.
+    #[inline(always)]
+    fn group_at_hand(&self, leaf: &Leaf, at: Granule, follow: Follow) -> Option<&Group> {
+        if !self.is_own(leaf) {
+            return None;
+        }
+        match leaf.here.to(index_of(at, 1), self.nodes.unlinks()) {
+            Some(link) => Some(self.follow(link)),
+            None => self.by_section::<0>(leaf, at, follow),
+        }
+    }
+
+    /// The node of a level below 3, by way of the section. The leaf is ours.
     #[inline(never)]
-    fn by_section(&self, leaf: &Leaf, block: Block, follow: Follow) -> Option<&Group> {
-        let (at, level) = (block.base(), block.order().level());
+    fn by_section<const LEVEL: u32>(
+        &self,
+        leaf: &Leaf,
+        at: Granule,
+        follow: Follow,
+    ) -> Option<&Group> {
         let section = index_of(at, SECTION_LEVEL);
         let unlinks = self.nodes.unlinks();
         let mut link = leaf.sections[section as usize % SECTIONS].to(section, unlinks)?;
-        for above in (level + 1..SECTION_LEVEL).rev() {
+        for above in (LEVEL + 1..SECTION_LEVEL).rev() {
             // `Acquire` pairs with the install of the link.
             link = self.follow(link)[place_of(at, above)]
                 .load(memdesc::weakened!("way by the section relaxed", Acquire))
                 .link()?;
         }
-        if level == 0 && follow == Follow::Yes {
-            leaf.here.lead(index_of(at, 1), unlinks, Word::of_link(link.as_ptr()));
+        if LEVEL == 0 && follow == Follow::Yes {
+            leaf.here.lead(index_of(at, 1), unlinks, link);
         }
-        (level < SECTION_LEVEL).then(|| self.follow(link))
+        Some(self.follow(link))
     }
 
     #[inline(always)]
     fn is_own(&self, leaf: &Leaf) -> bool {
-        leaf.nodes.as_ref().is_some_and(|nodes| Arc::ptr_eq(nodes, &self.nodes))
+        Arc::ptr_eq(&leaf.nodes, &self.nodes)
     }
 
     /// Makes a short cut lead to the section of a block that the caller owns, if
@@ -239,8 +285,12 @@ impl<H: Home> Tree<H> {
         }
         // Before the walk: what is unlinked from here on makes it stale.
         let unlinks = self.nodes.unlinks();
+        // An owner knows the levels that may be above it, as in a publication.
+        if self.upper_levels() != 0 {
+            return;
+        }
         let section = index_of(block.base(), SECTION_LEVEL);
-        if let Some(link) = self.link_to(block.base()) {
+        if let Some(link) = self.link_to(block.base()).and_then(Word::link) {
             leaf.sections[section as usize % SECTIONS].lead(section, unlinks, link);
         }
     }

@@ -60,7 +60,7 @@ pub(crate) struct Nodes {
     /// Whether pages of free nodes are to go back to the system once what is
     /// retired has come back.
     shedding: AtomicBool,
-    /// Nodes unlinked so far.
+    /// Nodes unlinked so far, and arrays above the sections taken into use.
     unlinks: AtomicU64,
 }
 
@@ -85,14 +85,15 @@ impl Nodes {
         }
     }
 
-    /// Nodes unlinked so far.
+    /// A number that goes up with what makes short cuts stale: nodes unlinked so
+    /// far, and arrays above the sections taken into use.
     #[inline(always)]
     pub(crate) fn unlinks(&self) -> u64 {
         // Relaxed: it comes to whoever asks with the granules it is about.
         self.unlinks.load(Ordering::Relaxed)
     }
 
-    /// Counts a node that its owner has unlinked just now.
+    /// Counts a node that its owner has unlinked just now, or an array.
     pub(crate) fn note_unlink(&self) {
         if !seeded!("unlinked without counting") {
             self.unlinks.fetch_add(1, Ordering::Relaxed);

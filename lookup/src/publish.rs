@@ -41,6 +41,25 @@ impl<H: Home> Tree<H> {
         block: Block,
         fresh: Fresh<H, T>,
     ) -> Result<Ref<H, T>, PublishError<H, T>> {
+        if let Some(kind) = self.kinds().and_then(|kinds| kinds.of::<T>())
+            && let Some(slots) = self.vacant_at_once(block)
+        {
+            fresh.set_place(block);
+            self.store_plainly(slots, fresh.word(kind));
+            // SAFETY: the kind is of the set that `found_word` and `retract` consult.
+            return Ok(unsafe { fresh.into_ref(kind) });
+        }
+        self.publish_slow(block, fresh)
+    }
+
+    /// The same where nodes are missing, or something is to be looked at first.
+    #[cold]
+    #[inline(never)]
+    fn publish_slow<T: Descriptor>(
+        &self,
+        block: Block,
+        fresh: Fresh<H, T>,
+    ) -> Result<Ref<H, T>, PublishError<H, T>> {
         let prepared =
             self.known_kind(block, &fresh).and_then(|kind| Ok((kind, self.vacant_slots(block)?)));
         let (kind, vacant) = match prepared {

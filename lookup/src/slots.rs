@@ -10,7 +10,7 @@
 //! them.
 
 use crate::LookupError;
-use crate::sparse::Group;
+use crate::sparse::{Group, Sparse};
 use crate::tree::{SECTION_LEVEL, Tree};
 use core::ptr::NonNull;
 use memdesc::sync::atomic::Ordering;
@@ -129,6 +129,7 @@ impl<H: Home> Tree<H> {
     }
 
     /// The covering slots of a block, if their node is there.
+    #[inline]
     pub(crate) fn slots(&self, block: Block) -> Option<&[AtomicWord]> {
         Some(covering(self.group_at(block.base(), block.order().level())?, block))
     }
@@ -138,7 +139,29 @@ impl<H: Home> Tree<H> {
         if level >= SECTION_LEVEL {
             return self.array(level).group(index_of(at, level));
         }
-        let mut group = self.array(SECTION_LEVEL).group(index_of(at, SECTION_LEVEL))?;
+        let index = index_of(at, SECTION_LEVEL);
+        if Sparse::is_far(index) {
+            return self.group_at_far(at, level);
+        }
+        self.group_below(self.array(SECTION_LEVEL).group_near(index)?, at, level)
+    }
+
+    /// The same where it takes a call, which would cost the other way registers.
+    #[cold]
+    #[inline(never)]
+    fn group_at_far(&self, at: Granule, level: u32) -> Option<&Group> {
+        let array = self.array(SECTION_LEVEL);
+        self.group_below(array.group_far(index_of(at, SECTION_LEVEL))?, at, level)
+    }
+
+    /// The group of a level below the sections, from that of its section.
+    #[inline(always)]
+    fn group_below<'t>(
+        &'t self,
+        mut group: &'t Group,
+        at: Granule,
+        level: u32,
+    ) -> Option<&'t Group> {
         let mut above = SECTION_LEVEL;
         while above > level {
             // `Acquire` pairs with the install of the link.
@@ -156,6 +179,34 @@ impl<H: Home> Tree<H> {
         let word = group[place_of(at, SECTION_LEVEL)]
             .load(memdesc::weakened!("way to a leaf relaxed", Acquire));
         word.is_link().then_some(word)
+    }
+
+    /// The covering slots of a block that is to be published, where its node is
+    /// there and nothing is noted that would have to be looked at: what
+    /// [`vacant_slots`](Self::vacant_slots) finds nearly always.
+    #[inline]
+    pub(crate) fn vacant_at_once(&self, block: Block) -> Option<&[AtomicWord]> {
+        let level = block.order().level();
+        let upper = self.upper_levels();
+        let group = match level {
+            0..SECTION_LEVEL if upper == 0 => self.group_at(block.base(), level)?,
+            0..SECTION_LEVEL => return None,
+            // Notes what is in use.
+            SECTION_LEVEL if upper == 0 => self.array_group(block, level).ok()?,
+            // Announced, nothing above it, and nothing noted below.
+            _ if upper >> level == 1 && self.is_unused_below(level) => {
+                self.array_group(block, level).ok()?
+            }
+            _ => return None,
+        };
+        let slots = covering(group, block);
+        AtomicWord::all_empty(slots).then_some(slots)
+    }
+
+    /// Whether no group of an array below is noted as in use.
+    #[inline]
+    fn is_unused_below(&self, level: u32) -> bool {
+        (SECTION_LEVEL..level).all(|lower| self.array(lower).is_unused())
     }
 
     /// The covering slots of a block that is to be published: installs the
@@ -384,7 +435,7 @@ impl<H: Home> Tree<H> {
     }
 
     #[inline(always)]
-    fn store_plainly(&self, slots: &[AtomicWord], word: Word) {
+    pub(crate) fn store_plainly(&self, slots: &[AtomicWord], word: Word) {
         let ordering = match seeded!("relaxed publish") {
             true => Ordering::Relaxed,
             // Pairs with the load in `hit`: whoever sees the word sees the

@@ -302,6 +302,26 @@ impl Sparse {
     /// The group of an index, if its tables are there.
     #[inline]
     pub(crate) fn group(&self, index: u64) -> Option<&Group> {
+        // In this order: the least index is the most common.
+        if index < 1 << Leaf::REACH {
+            return self.0.get()?.group(index);
+        }
+        if Self::is_far(index) {
+            return self.group_far(index);
+        }
+        self.group_near(index)
+    }
+
+    /// Whether an index is one of those that hardly anybody has.
+    #[inline]
+    pub(crate) fn is_far(index: u64) -> bool {
+        index >= 1 << Table2::REACH
+    }
+
+    /// The same as [`group`](Self::group) of an index that is not far, without a
+    /// call.
+    #[inline]
+    pub(crate) fn group_near(&self, index: u64) -> Option<&Group> {
         // Nearly always: 512 sections are half a tebibyte of 4 KiB.
         if index < 1 << Leaf::REACH {
             return self.0.get()?.group(index);
@@ -309,14 +329,12 @@ impl Sparse {
         if index < 1 << Table1::REACH {
             return self.1.get()?.group(index);
         }
-        if index < 1 << Table2::REACH {
-            return self.2.get()?.group(index);
-        }
-        self.group_far(index)
+        self.2.get()?.group(index)
     }
 
+    #[cold]
     #[inline(never)]
-    fn group_far(&self, index: u64) -> Option<&Group> {
+    pub(crate) fn group_far(&self, index: u64) -> Option<&Group> {
         with_root!(self, depth(index), root => root.get()?.group(index), else None)
     }
 

@@ -141,6 +141,8 @@ impl<H: Home> Tree<H> {
         if level > SECTION_LEVEL && self.upper_levels() >> level & 1 == 0 {
             // Relaxed: the Release store of the word follows.
             self.upper.fetch_or(1 << level, Ordering::Relaxed);
+            // No short cut leads past it: see `leaf`.
+            self.nodes.note_unlink();
         }
     }
 

@@ -320,6 +320,24 @@ fn a_granule_of_a_large_block_is_refused_by_every_way() {
     assert!(tree.publish_if_there(other, raw(3, 0)));
 }
 
+/// Where a block may lie above, no short cut is taken, old or new.
+#[test]
+fn no_short_cut_leads_past_a_higher_array() {
+    let ram = Ram::new();
+    let (tree, one, other) = (ram.tree(), block(5, 0), block(6, 0));
+    let leaf = tree.leaf();
+    tree.publish_immediate(one, raw(1, 0)).unwrap();
+    tree.lead(&leaf, one);
+    assert!(tree.publish_by(&leaf, other, raw(1, 0)));
+    let far = block(1 << 40, 24);
+    tree.publish_immediate(far, raw(2, 24)).unwrap();
+    assert!(!tree.clear_by(&leaf, other), "made before");
+    tree.clear_immediate(far).unwrap();
+    tree.lead(&leaf, one);
+    assert!(!tree.clear_by(&leaf, other), "the level is known for good");
+    assert_eq!(tree.clear_noted(other), Ok(()));
+}
+
 /// Nodes under a block above the sections go only when nothing is in its way.
 #[test]
 fn a_refused_large_block_unlinks_nothing() {

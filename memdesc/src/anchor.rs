@@ -414,7 +414,7 @@ impl<H: Home> Unit<H> {
 
     /// The same, with memory for a cell; that is `None` when it is out.
     #[cfg(all(feature = "std", not(any(loom, shuttle))))]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_memory(
         keep: &Keep<H>,
         class: crate::slab::Class,

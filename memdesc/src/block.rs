@@ -156,6 +156,23 @@ impl Block {
         let order = Order::alignment_of(code);
         Some(Self { base: Granule((code - order.granules()) >> 1), order })
     }
+
+    /// The base of the block that [`encode`](Self::encode) gave, if its order is 0:
+    /// as [`decode`](Self::decode), in two operations.
+    ///
+    /// ```
+    /// use potad_memdesc::{Block, Granule, Order};
+    ///
+    /// let one = Block::containing(Granule(12), Order::ZERO);
+    /// assert_eq!(Block::decode_single(one.encode()), Some(one.base()));
+    /// assert_eq!(Block::decode_single(one.parent().unwrap().encode()), None);
+    /// assert_eq!(Block::decode_single(0), None);
+    /// ```
+    #[inline(always)]
+    pub const fn decode_single(code: u64) -> Option<Granule> {
+        // The end's bit is the lowest: there is nothing to subtract.
+        if code & 1 == 1 { Some(Granule(code >> 1)) } else { None }
+    }
 }
 
 impl fmt::Debug for Block {

@@ -89,7 +89,18 @@ pub struct TypeInfo {
     /// Drops a body in place: the pointer is to a live one of this type.
     /// `None` if there is nothing to do.
     drop_body: Option<unsafe fn(*mut ())>,
+    /// What a cell weighs in a bag: see [`weight`](Self::weight).
+    #[cfg(all(feature = "std", not(loom)))]
+    weight: u64,
 }
+
+/// The weight of a cell that is to be looked at by itself: more than all plain
+/// ones of a bag together.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) const NOT_PLAIN: u64 = 1 << 32;
+/// Larger cells are looked at by themselves.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) const PLAIN: u64 = 1 << 24;
 
 impl TypeInfo {
     /// A constant of the program, one per type.
@@ -111,6 +122,12 @@ impl TypeInfo {
                 #[cfg(all(feature = "std", not(any(loom, shuttle))))]
                 class: Class::of(Layout::new::<Cell<(), T>>()),
                 drop_body: if core::mem::needs_drop::<T>() { Some(drop_body::<T>) } else { None },
+                #[cfg(all(feature = "std", not(loom)))]
+                weight: {
+                    let bytes = size_of::<Cell<(), T>>() as u64;
+                    let is_plain = !core::mem::needs_drop::<T>() && T::TAIL.is_none();
+                    if is_plain && bytes < PLAIN { bytes } else { NOT_PLAIN }
+                },
             }
         }
     }
@@ -122,16 +139,26 @@ impl TypeInfo {
         ptr::eq(self, Self::of::<T>()) || self.type_id == TypeId::of::<T>()
     }
 
-    /// Whether there is something to be dropped in a cell of the type.
+    /// A number to be added up over the cells of a bag: the bytes of a cell, if
+    /// nothing in it is to be dropped and all of the type have as many, else
+    /// [`NOT_PLAIN`]. So the sum says whether all are plain, and then how much they
+    /// are.
     #[cfg(all(feature = "std", not(loom)))]
-    #[inline]
-    pub(crate) fn needs_drop(&self) -> bool {
-        self.drop_body.is_some() || self.tail.is_some()
+    #[inline(always)]
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// Whether a tail of such items follows the body.
     pub(crate) fn has_tail_of<E: 'static>(&self) -> bool {
         self.tail.as_ref().is_some_and(Placed::is::<E>)
+    }
+
+    /// The slab's class of each cell of the type, if all have the same.
+    #[cfg(all(feature = "std", not(any(loom, shuttle))))]
+    #[inline]
+    pub(crate) fn fixed_class(&self) -> Option<Class> {
+        if self.tail.is_none() { self.class } else { None }
     }
 
     /// The layout of a cell with so many items behind its body.
@@ -282,7 +309,7 @@ pub(crate) fn make<H: Home, T: Descriptor>(
 }
 
 /// The same of a home that is kept, whose unit and memory come in one go.
-#[inline]
+#[inline(always)]
 pub(crate) fn make_of<H: Home, T: Descriptor>(
     keep: &Keep<H>,
     owner: OwnerId,

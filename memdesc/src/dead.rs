@@ -20,13 +20,15 @@
 //! them. A guard that is never dropped holds up all that comes after it:
 //! [`retired_bytes`] grows without bound until it goes.
 
+#[cfg(all(feature = "std", not(loom)))]
+use crate::cell::NOT_PLAIN;
 use crate::cell::{self, TypeInfo};
 use crate::handle::Handle;
 #[cfg(all(feature = "std", not(loom)))]
 use crate::parted::{Far, Whole};
 #[cfg(not(loom))]
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::{Block, Guard, Home, OwnerId, Word, pin, seeded};
+use crate::{Block, Granule, Guard, Home, OwnerId, Word, pin, seeded};
 #[cfg(all(feature = "std", not(loom)))]
 use alloc::vec::Vec;
 use core::fmt;
@@ -72,6 +74,12 @@ impl<'a, H: Home> Dead<'a, H> {
     #[inline]
     pub fn poisoned(&self) -> bool {
         self.handle.header().is_poisoned()
+    }
+
+    /// The granule, if the block that it described is a single one.
+    #[inline(always)]
+    pub fn single(&self) -> Option<Granule> {
+        self.handle.header().single()
     }
 
     /// The word that its slots hold, but for the poison hint.
@@ -143,6 +151,16 @@ impl Garbage {
         crate::local::retire(self, Some(guard));
         #[cfg(not(all(feature = "std", not(loom))))]
         self.retire_alone(guard);
+    }
+
+    /// The same without a guard, as a drop does it.
+    #[inline(always)]
+    pub fn retire_unpinned(self) {
+        #[cfg(all(feature = "std", not(loom)))]
+        if !seeded!("freed without a grace period") {
+            return crate::local::retire(self, None);
+        }
+        drop(self);
     }
 
     /// Defers the freeing of this one. Fits the epoch's own record: no
@@ -245,14 +263,20 @@ pub fn retired_bytes() -> usize {
 /// Each cell was a [`Garbage`]'s.
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) struct Bag {
-    cells: Vec<(NonNull<()>, &'static TypeInfo)>,
-    /// Some have a body to be dropped.
-    bodies: bool,
+    cells: Vec<Retired>,
+    /// The sum of their weights.
+    weight: u64,
 }
+
+/// A retired cell, and what its body is.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) type Retired = (NonNull<()>, &'static TypeInfo);
 
 /// Cells that are retired together.
 #[cfg(all(feature = "std", not(loom)))]
 const BAG: usize = if cfg!(shuttle) { 3 } else { 128 };
+#[cfg(all(feature = "std", not(loom)))]
+const _: () = assert!(NOT_PLAIN >= BAG as u64 * cell::PLAIN);
 
 // SAFETY: as for `Garbage`.
 #[cfg(all(feature = "std", not(loom)))]
@@ -264,27 +288,46 @@ impl Bag {
     pub(crate) fn new() -> Option<Whole<Self>> {
         let mut cells = Vec::new();
         cells.try_reserve_exact(BAG).ok()?;
-        Whole::new(Self { cells, bodies: false })
+        Whole::new(Self { cells, weight: 0 })
+    }
+
+    /// Whether one more does not make it full.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.cells.len() < BAG - 1
     }
 
     /// Adds one; returns whether the bag is full.
     #[inline]
     pub(crate) fn put(&mut self, garbage: Garbage) -> bool {
         let garbage = mem::ManuallyDrop::new(garbage);
-        self.bodies |= garbage.info.needs_drop();
+        self.weight += garbage.info.weight();
         self.cells.push((garbage.cell, garbage.info));
         self.cells.len() >= BAG
     }
 
     pub(crate) fn bytes(&self) -> usize {
+        if self.is_plain() {
+            // Lossless: 64-bit targets only.
+            return self.weight as usize;
+        }
         // SAFETY: cells of these types, by the invariant, and not freed yet.
         self.cells.iter().map(|&(cell, info)| unsafe { cell::bytes_of(cell, info) }).sum()
     }
 
-    /// The cells, which are out of the bag with that.
-    pub(crate) fn empty(&mut self) -> impl Iterator<Item = (NonNull<()>, &'static TypeInfo)> {
-        self.bodies = false;
-        self.cells.drain(..)
+    /// Whether nothing is to be dropped in any cell.
+    fn is_plain(&self) -> bool {
+        self.weight < NOT_PLAIN
+    }
+
+    pub(crate) fn cells(&self) -> &[Retired] {
+        &self.cells
+    }
+
+    /// Forgets the cells, which whoever calls has given back.
+    pub(crate) fn clear(&mut self) {
+        self.weight = 0;
+        self.cells.clear();
     }
 }
 
@@ -310,7 +353,7 @@ impl Far<Bag> {
 
     /// To be called after the grace period only.
     fn come_back(self) {
-        if self.bodies {
+        if !self.is_plain() {
             for &(cell, info) in &self.cells {
                 // SAFETY: right for the cell by the invariant of `Garbage`, and
                 // the guards of then are gone.

@@ -2,6 +2,7 @@
 
 use crate::anchor::Unit;
 use crate::cell::{self, Cell, TypeInfo};
+use crate::handle::Handle;
 use crate::{Block, Descriptor, Home, Keep, Kind, OutOfMemory, OwnerId, Ref, Word};
 use core::fmt;
 use core::mem;
@@ -27,7 +28,7 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     /// Makes a descriptor around `body`, of a home that is kept.
     ///
     /// Fails only for want of memory, and hands the body back.
-    #[inline]
+    #[inline(always)]
     pub fn of(keep: &Keep<H>, owner: OwnerId, body: T) -> Result<Self, (OutOfMemory, T)> {
         // INVARIANT: just made.
         match cell::make_of(keep, owner, body) {
@@ -175,11 +176,12 @@ impl<H: Home, T: Descriptor> Fresh<H, T> {
     #[doc(hidden)]
     #[inline]
     pub unsafe fn into_ref(self, kind: Kind) -> Ref<H, T> {
-        let word = self.word(kind);
-        mem::forget(self);
-        // SAFETY: a cell of these types, by our invariant and the caller's
-        // promise; its one reference, made with it, is the new value's.
-        unsafe { Ref::adopt(word) }
+        let this = mem::ManuallyDrop::new(self);
+        // SAFETY: a cell of these types, by our invariant and the caller's promise;
+        // its one reference, made with it, is the new value's, and keeps it.
+        let handle = unsafe { Handle::of_cell(this.cell.cast(), kind) };
+        // INVARIANT: the unit goes along, and the type is right.
+        Ref::from_handle(handle)
     }
 
     fn cell(&self) -> &Cell<H, T> {

@@ -9,7 +9,7 @@
 use crate::anchor::{Anchor, Unit};
 use crate::cell::{Cell, Head, TypeInfo, tail_of};
 use crate::header::{After, Header};
-use crate::{Dead, Descriptor, Home, Word, seeded};
+use crate::{Dead, Descriptor, Home, Kind, Word, seeded};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -47,6 +47,19 @@ impl<H: Home> Handle<H> {
         word.descriptor_kind()?;
         // INVARIANT: the two promises above.
         Some(Self { word: word.unpoisoned().tagged()?, home: PhantomData })
+    }
+
+    /// The handle for a cell by its kind.
+    ///
+    /// # Safety
+    ///
+    /// - `cell` was made by [`make`](crate::cell::make) with home `H` and a body of
+    ///   the kind's type.
+    /// - It is not freed while the handle is in use.
+    #[inline]
+    pub(crate) unsafe fn of_cell(cell: NonNull<()>, kind: Kind) -> Self {
+        // INVARIANT: the two promises above.
+        Self { word: Word::tag(cell, kind), home: PhantomData }
     }
 
     /// Another handle on the same cell.

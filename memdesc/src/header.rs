@@ -272,6 +272,14 @@ impl Header {
         Block::decode(self.place.load(crate::weakened!("place is seen relaxed", Acquire)))
     }
 
+    /// The granule, if the place is a single one.
+    #[inline(always)]
+    pub(crate) fn single(&self) -> Option<Granule> {
+        // `Acquire` pairs with `set_place`.
+        let code = self.place.load(crate::weakened!("place is seen relaxed", Acquire));
+        Block::decode_single(code)
+    }
+
     /// Writes the place: before publish, or under the lock.
     pub(crate) fn set_place(&self, block: Option<Block>) {
         self.place.store(

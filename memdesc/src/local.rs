@@ -28,6 +28,7 @@
 //! bags that have come back, and 127 units.
 
 use crate::anchor::{Anchor, Share};
+use crate::cell::TypeInfo;
 use crate::dead::{Bag, Garbage};
 use crate::parted::{Far, Near, Whole};
 #[cfg(not(shuttle))]
@@ -36,6 +37,8 @@ use crate::sync::TryArc;
 use crate::{Guard, Home, pin};
 use alloc::vec::Vec;
 use core::cell::RefCell;
+#[cfg(not(shuttle))]
+use core::ptr;
 use core::ptr::NonNull;
 
 /// Units that are given back at once.
@@ -134,8 +137,18 @@ pub(crate) fn take_unit<H: Home>(anchor: &Anchor<H>) {
 
 /// Both at once: a unit as by [`take_unit`], and memory as by [`take_cell`].
 #[cfg(not(shuttle))]
-#[inline]
+#[inline(always)]
 pub(crate) fn take_both<H: Home>(anchor: &Anchor<H>, class: Class) -> Option<NonNull<()>> {
+    match with(|local| local.take_both_loaded(anchor.id(), class)).flatten() {
+        Some(cell) => Some(cell),
+        None => take_both_slow(anchor, class),
+    }
+}
+
+#[cfg(not(shuttle))]
+#[cold]
+#[inline(never)]
+fn take_both_slow<H: Home>(anchor: &Anchor<H>, class: Class) -> Option<NonNull<()>> {
     let taken = with(|local| (local.take_unit(anchor.id()), local.take_cell(class)));
     match taken {
         Some((true, cell)) => cell,
@@ -170,8 +183,23 @@ fn take_slow<H: Home>(anchor: &Anchor<H>) {
 /// # Safety
 ///
 /// As [`Anchor::give`], of one unit.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn give_unit<H: Home>(anchor: NonNull<Anchor<H>>) {
+    // SAFETY: live, by the promise.
+    let is_let_go = unsafe { anchor.as_ref() }.is_let_go();
+    // Nobody puts off what may be the last.
+    if is_let_go || with(|local| local.add_to_given(anchor.cast())) != Some(true) {
+        // SAFETY: promised by the caller; it was not put off.
+        unsafe { give_unit_slow(anchor) };
+    }
+}
+
+/// # Safety
+///
+/// As [`give_unit`].
+#[cold]
+#[inline(never)]
+unsafe fn give_unit_slow<H: Home>(anchor: NonNull<Anchor<H>>) {
     // SAFETY: live, by the promise.
     if unsafe { anchor.as_ref() }.is_let_go() {
         // Nobody puts off what may be the last.
@@ -196,8 +224,19 @@ pub(crate) fn give_back() {
 }
 
 /// Puts a retired cell into the bag, and hands a full bag to the epoch.
-#[inline]
+#[inline(always)]
 pub(crate) fn retire(garbage: Garbage, guard: Option<&Guard>) {
+    let mut garbage = Some(garbage);
+    with(|local| garbage = garbage.take().and_then(|garbage| local.put_in_open_bag(garbage)));
+    if let Some(garbage) = garbage {
+        retire_slow(garbage, guard);
+    }
+}
+
+/// The first of a bag, its last, or what finds none.
+#[cold]
+#[inline(never)]
+fn retire_slow(garbage: Garbage, guard: Option<&Guard>) {
     let mut garbage = Some(garbage);
     let full = with(|local| local.put_in_bag(&mut garbage)).flatten();
     if let Some(full) = full {
@@ -242,8 +281,8 @@ pub(crate) unsafe fn give_cells(bag: Whole<Bag>) {
         // SAFETY: promised by the caller.
         unsafe { local.give_cells(bag) };
     });
-    let Some(mut bag) = bag else { return };
-    for (cell, info) in bag.empty() {
+    let Some(bag) = bag else { return };
+    for &(cell, info) in bag.cells() {
         // SAFETY: free, by the promise, and not given back above.
         unsafe { crate::cell::give_memory(cell, info) };
     }
@@ -269,6 +308,17 @@ impl Local {
             Some(cell) => Some(cell),
             None => self.take_cell_slow(class),
         }
+    }
+
+    /// A unit and memory, if this thread's last share is the anchor's and a
+    /// magazine is loaded; else neither.
+    #[cfg(not(shuttle))]
+    #[inline(always)]
+    fn take_both_loaded(&mut self, id: u64, class: Class) -> Option<NonNull<()>> {
+        let (_, share) = self.shares.first().filter(|(first, _)| *first == id)?;
+        let cell = self.magazines[class.index()].take_loaded()?;
+        share.take();
+        Some(cell)
     }
 
     /// The same when the loaded magazine is empty: what has come back is nearer
@@ -304,18 +354,42 @@ impl Local {
     ///
     /// As the function of this name.
     unsafe fn give_cells(&mut self, mut bag: Whole<Bag>) {
-        for (cell, info) in bag.empty() {
+        let mut cells = bag.cells();
+        while let Some((&(cell, info), rest)) = cells.split_first() {
             #[cfg(not(shuttle))]
-            // SAFETY: a cell of this type, whose memory goes below.
-            if let Some(class) = unsafe { crate::cell::class_of(cell, info) } {
-                // SAFETY: made of memory of this class, and free.
-                unsafe { self.magazines[class.index()].give(class, cell) };
+            if let Some(class) = info.fixed_class() {
+                // Most often all of them.
+                let run = cells.iter().take_while(|cell| ptr::eq(cell.1, info));
+                let mut count = 0;
+                let magazines = &mut self.magazines[class.index()];
+                for &(cell, _) in run {
+                    // SAFETY: made of memory of this class, and free.
+                    unsafe { magazines.give(class, cell) };
+                    count += 1;
+                }
+                cells = &cells[count..];
                 continue;
             }
             // SAFETY: free, by the promise.
-            unsafe { crate::cell::give_memory(cell, info) };
+            unsafe { self.give_memory(cell, info) };
+            cells = rest;
         }
+        bag.clear();
         self.spare.get_or_insert(bag);
+    }
+
+    /// # Safety
+    ///
+    /// As [`give_memory`](crate::cell::give_memory).
+    unsafe fn give_memory(&mut self, cell: NonNull<()>, info: &'static TypeInfo) {
+        #[cfg(not(shuttle))]
+        // SAFETY: a cell of this type, whose memory goes below.
+        if let Some(class) = unsafe { crate::cell::class_of(cell, info) } {
+            // SAFETY: made of memory of this class, and free.
+            return unsafe { self.magazines[class.index()].give(class, cell) };
+        }
+        // SAFETY: promised by the caller.
+        unsafe { crate::cell::give_memory(cell, info) };
     }
 
     /// Sends a full bag off; waits for it where there is a place.
@@ -354,8 +428,17 @@ impl Local {
         true
     }
 
+    /// Puts a unit to those of the same anchor given back, unless they are due
+    /// then: whether it was done.
+    #[inline(always)]
+    fn add_to_given(&mut self, anchor: NonNull<()>) -> bool {
+        let same = self.given.as_mut().filter(|given| given.anchor == anchor);
+        let Some(given) = same.filter(|given| given.units + 1 < UNITS) else { return false };
+        given.units += 1;
+        true
+    }
+
     /// Puts a unit to those given back; returns what is due now.
-    #[inline]
     fn put_off<H: Home>(&mut self, anchor: NonNull<Anchor<H>>) -> Option<Given> {
         let anchor = anchor.cast();
         match &mut self.given {
@@ -371,9 +454,21 @@ impl Local {
         }
     }
 
+    /// Puts a cell into the bag, unless there is none, or it would be full then:
+    /// returns the cell.
+    #[inline(always)]
+    fn put_in_open_bag(&mut self, garbage: Garbage) -> Option<Garbage> {
+        match &mut self.bag {
+            Some(bag) if bag.is_open() => {
+                let _full = bag.put(garbage);
+                None
+            }
+            _ => Some(garbage),
+        }
+    }
+
     /// Puts a cell into the bag, unless there is no memory for one; returns
     /// what is full now.
-    #[inline]
     fn put_in_bag(&mut self, garbage: &mut Option<Garbage>) -> Option<Far<Bag>> {
         if self.bag.is_none() {
             self.take_back();

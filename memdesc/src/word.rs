@@ -152,6 +152,13 @@ impl Word {
         Self(cell.map_addr(|addr| addr | usize::from(kind.get())))
     }
 
+    /// The same, as what is never null.
+    #[inline]
+    pub(crate) fn tag(cell: ptr::NonNull<()>, kind: Kind) -> ptr::NonNull<()> {
+        debug_assert_eq!(cell.addr().get() & TAG_BITS, 0, "a descriptor is 64-byte aligned");
+        cell.map_addr(|addr| addr | usize::from(kind.get()))
+    }
+
     /// The word, if it is not empty.
     #[inline]
     pub(crate) fn tagged(self) -> Option<ptr::NonNull<()>> {

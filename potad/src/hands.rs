@@ -85,26 +85,28 @@ impl Hand {
     }
 
     /// As [`Zone::alloc_raw`].
-    #[inline]
+    #[inline(always)]
     pub fn alloc_raw(&mut self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
         let state = self.zone.state();
-        let raw = match state.take_raw_hot(&self.slot, order, owner) {
-            Some(code) => Ok(RawBlock { code, zone: state.id }),
-            None => self.alloc_raw_slow(order, owner),
-        };
-        self.zone.state().tree.settle();
-        raw
+        if let Some(code) = state.take_raw_hot(&self.slot, order, owner) {
+            state.settle_after(order);
+            return Ok(RawBlock { code, zone: state.id });
+        }
+        self.alloc_raw_slow(order, owner)
     }
 
     #[cold]
     #[inline(never)]
     fn alloc_raw_slow(&mut self, order: Order, owner: OwnerId) -> Result<RawBlock, Error> {
         let (state, slot) = (self.zone.state(), &*self.slot);
-        state.take_missed_with(slot, order, |block| state.publish_raw(slot, block, owner))
+        let raw =
+            state.take_missed_with(slot, order, |block| state.publish_raw(slot, block, owner));
+        state.tree.settle();
+        raw
     }
 
     /// As [`Zone::free_raw`].
-    #[inline]
+    #[inline(always)]
     pub fn free_raw(&mut self, block: RawBlock) -> Result<(), Refused<RawBlock>> {
         let state = self.zone.state();
         if block.zone == state.id && state.give_raw_hot(&self.slot, block.code) {

@@ -11,9 +11,9 @@ use crate::state::State;
 use core::fmt;
 use lookup::LookupError;
 use memdesc::sync::Arc;
-use memdesc::{Block, Dead, Garbage, Kinds};
+use memdesc::{Block, Dead, Garbage, Kinds, Order};
 #[cfg(feature = "std")]
-use memdesc::{Descriptor, Fresh, Order};
+use memdesc::{Descriptor, Fresh};
 
 /// A handle on the state of a zone, 8 bytes.
 #[derive(Clone)]
@@ -31,28 +31,24 @@ impl memdesc::Home for Home {
     }
 
     fn teardown(dead: Dead<Self>) {
-        let state = &dead.home().0;
-        let mut dead = Some(dead);
+        let state = &*dead.home().0;
         #[cfg(feature = "std")]
-        let hot = crate::local::if_slot(state, |slot| {
-            let _inside = slot.enter()?;
-            Some(state.bury(slot, dead.take()?))
-        });
-        #[cfg(not(feature = "std"))]
-        let hot: Option<Option<Result<Garbage, LookupError>>> = None;
-        match hot.flatten() {
+        let dead = match crate::local::if_slot_with(state, dead, |slot, dead| match slot.enter() {
+            Some(_inside) => Ok(state.bury(slot, dead)),
+            None => Err(dead),
+        }) {
             // Outside the bracket: it may pin, and run what others retired.
-            Some(Ok(garbage)) => drop(garbage),
-            Some(Err(error)) => leaked(error),
-            None => bury_slow(state, dead.take()),
-        }
+            Ok(Ok(Ok(garbage))) => return garbage.retire_unpinned(),
+            Ok(Ok(Err(error))) => return leaked(error),
+            Ok(Err(dead)) | Err(dead) => dead,
+        };
+        bury_slow(state, dead);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn bury_slow(state: &State, dead: Option<Dead<Home>>) {
-    let Some(dead) = dead else { return };
+fn bury_slow(state: &State, dead: Dead<Home>) {
     match state.with_slot(|slot| state.bury(slot, dead)) {
         Ok(garbage) => drop(garbage),
         Err(error) => leaked(error),
@@ -71,6 +67,20 @@ impl State {
     /// clear. Inside the slot's bracket.
     #[inline(always)]
     fn bury(&self, slot: &Slot, dead: Dead<Home>) -> Result<Garbage, LookupError> {
+        let (at, garbage) = match self.tree.retract_one_near(&slot.leaf, dead) {
+            Ok(buried) => buried,
+            Err(dead) => return self.bury_any(slot, dead),
+        };
+        let block = Block::containing(at, Order::ZERO);
+        if !slot.give_at_hand(&self.stock, Code::of(block)) {
+            self.give_dead(slot, block);
+        }
+        Ok(garbage)
+    }
+
+    /// The same of any block, and where no short cut leads.
+    #[inline(never)]
+    fn bury_any(&self, slot: &Slot, dead: Dead<Home>) -> Result<Garbage, LookupError> {
         let (block, garbage) = match self.tree.retract_near(&slot.leaf, dead) {
             Ok(buried) => buried,
             Err(far) => self.retract_far(slot, far)?,
@@ -101,23 +111,42 @@ impl State {
     }
 
     /// The whole of a hot typed allocation: enters, takes, publishes, leaves.
-    /// The descriptor stays where it is if anything else is to be done.
+    /// The descriptor comes back if anything else is to be done.
     #[cfg(feature = "std")]
     #[inline(always)]
     pub(crate) fn take_typed_hot<T: Descriptor>(
         &self,
         slot: &Slot,
         order: Order,
-        fresh: &mut Option<Fresh<Home, T>>,
-    ) -> Option<Ref<T>> {
-        let _inside = slot.enter()?;
-        let block = self.take_own(slot, order).ok()??;
-        match self.tree.publish_near(&slot.leaf, block, fresh.take()?) {
-            Ok(published) => Some(published),
-            Err(far) => {
-                *fresh = Some(far);
-                self.publish_far_typed(slot, block, fresh)
-            }
+        fresh: Fresh<Home, T>,
+    ) -> Result<Ref<T>, Fresh<Home, T>> {
+        let Some(_inside) = slot.enter() else { return Err(fresh) };
+        // As with raw blocks: where the order is a constant, much is.
+        if order == Order::ZERO
+            && let Some(code) = slot.take_at_hand(&self.stock, Order::ZERO)
+        {
+            let block = Block::containing(code.base(), Order::ZERO);
+            return match self.tree.publish_near(&slot.leaf, block, fresh) {
+                Ok(published) => Ok(published),
+                Err(far) => self.publish_far_typed(slot, block, far),
+            };
+        }
+        self.take_typed_any(slot, order, fresh)
+    }
+
+    /// The same of any order, and where the hand has to go for more.
+    #[cfg(feature = "std")]
+    #[inline(never)]
+    fn take_typed_any<T: Descriptor>(
+        &self,
+        slot: &Slot,
+        order: Order,
+        fresh: Fresh<Home, T>,
+    ) -> Result<Ref<T>, Fresh<Home, T>> {
+        let Ok(Some(block)) = self.take_own(slot, order) else { return Err(fresh) };
+        match self.tree.publish_near(&slot.leaf, block, fresh) {
+            Ok(published) => Ok(published),
+            Err(far) => self.publish_far_typed(slot, block, far),
         }
     }
 
@@ -129,17 +158,16 @@ impl State {
         &self,
         slot: &Slot,
         block: Block,
-        fresh: &mut Option<Fresh<Home, T>>,
-    ) -> Option<Ref<T>> {
-        match self.tree.publish(block, fresh.take()?) {
+        fresh: Fresh<Home, T>,
+    ) -> Result<Ref<T>, Fresh<Home, T>> {
+        match self.tree.publish(block, fresh) {
             Ok(published) => {
                 self.tree.lead(&slot.leaf, block);
-                Some(published)
+                Ok(published)
             }
             Err(refused) => {
-                *fresh = Some(refused.fresh);
                 self.give_dead(slot, block);
-                None
+                Err(refused.fresh)
             }
         }
     }

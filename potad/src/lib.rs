@@ -80,6 +80,7 @@ mod poison_set;
 mod poisoned;
 mod potad;
 mod queue;
+mod raw;
 mod records;
 mod regions;
 mod remove;

@@ -33,8 +33,9 @@
 //!
 //! # Cost
 //!
-//! Beside the hand's own operation: the thread-local's address, its borrow
-//! flag, and a comparison per zone that the thread uses. No read-modify-write.
+//! Beside the hand's own operation: the thread-local's address, its borrow flag,
+//! and a comparison; the zone that was used last comes first, and another is
+//! searched for. No read-modify-write.
 
 use crate::hand::Slot;
 use crate::placement::Class;
@@ -118,13 +119,42 @@ pub(crate) fn if_slot<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Opt
     if !has_own() {
         return None;
     }
-    let found = HANDS.try_with(|hands| {
+    if_slot_with(state, (), |slot, ()| operate(slot)).ok()
+}
+
+/// The same with something to operate on, which comes back if nothing is run.
+#[inline(always)]
+pub(crate) fn if_slot_with<A, R>(
+    state: &State,
+    given: A,
+    operate: impl FnOnce(&Slot, A) -> R,
+) -> Result<R, A> {
+    if !has_own() {
+        return Err(given);
+    }
+    let mut given = Some(given);
+    let done = HANDS.try_with(|hands| {
         // Mutably, so that nobody else gets at the slot meanwhile.
-        let hands = hands.try_borrow_mut().ok()?;
-        let entry = hands.iter().find(|entry| entry.zone == state.id)?;
-        Some(operate(&entry.slot))
+        let mut hands = hands.try_borrow_mut().ok()?;
+        let entry = match hands.first() {
+            Some(first) if first.zone == state.id => first,
+            _ => bring_forward(&mut hands, state.id)?,
+        };
+        Some(operate(&entry.slot, given.take()?))
     });
-    found.ok().flatten()
+    match (done.ok().flatten(), given) {
+        (Some(done), _) => Ok(done),
+        (None, Some(given)) => Err(given),
+        (None, None) => unreachable!("what was taken was operated on"),
+    }
+}
+
+/// The entry of a zone that is not the one used last, which it is from now on.
+#[inline(never)]
+fn bring_forward(hands: &mut [Entry], zone: u32) -> Option<&Entry> {
+    let at = hands.iter().position(|entry| entry.zone == zone)?;
+    hands.swap(0, at);
+    hands.first()
 }
 
 /// Runs `operate` on this thread's slot of the zone, which it gets if it has

@@ -17,7 +17,7 @@
 use crate::closing::Closing;
 use crate::error::{Error, OutOfMemory};
 use crate::forest::{Forest, Taken};
-use crate::hand::{Closed, Code, Gate, Slot};
+use crate::hand::{Closed, Gate, Slot};
 use crate::home::Home;
 use crate::outcomes::FailureCounts;
 use crate::placement::Class;
@@ -388,7 +388,7 @@ impl State {
     }
 
     /// Gives back a block that was never used.
-    fn give_own(&self, slot: &Slot, block: Block) {
+    pub(crate) fn give_own(&self, slot: &Slot, block: Block) {
         let given = self.give(slot, block);
         debug_assert_eq!(given, Ok(()), "{block:?} was just taken");
     }
@@ -444,61 +444,6 @@ impl State {
             return self.give_suspect(slot, block);
         }
         slot.give(&self.stock, block).map_err(|_| Error::DoubleFree { asked: block.granules() })
-    }
-
-    /// The whole of a hot raw allocation: enters, takes, publishes, leaves.
-    /// `None` if anything else is to be done.
-    #[inline(always)]
-    pub(crate) fn take_raw_hot(&self, slot: &Slot, order: Order, owner: OwnerId) -> Option<Code> {
-        let _inside = slot.enter()?;
-        let code = slot.take_at_hand(&self.stock, order)?;
-        let word = Immediate::new(Subtype::Raw, owner, order);
-        if self.tree.publish_by(&slot.leaf, code.block(), word) {
-            return Some(code);
-        }
-        self.publish_far(slot, code, word)
-    }
-
-    /// Publishes the long way; what cannot be published goes back.
-    #[cold]
-    #[inline(never)]
-    fn publish_far(&self, slot: &Slot, code: Code, word: Immediate) -> Option<Code> {
-        let block = code.block();
-        if self.tree.publish_immediate(block, word).is_err() {
-            self.give_own(slot, block);
-            return None;
-        }
-        self.tree.lead(&slot.leaf, block);
-        Some(code)
-    }
-
-    /// The whole of a hot raw free: enters, clears, gives, leaves. `false` if
-    /// anything else is to be done.
-    #[inline(always)]
-    pub(crate) fn give_raw_hot(&self, slot: &Slot, code: Code) -> bool {
-        let Some(_inside) = slot.enter() else { return false };
-        self.tree.clear_by(&slot.leaf, code.block())
-            && (slot.give_at_hand(&self.stock, code) || self.give_far(slot, code))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn give_far(&self, slot: &Slot, code: Code) -> bool {
-        self.give(slot, code.block()).is_ok()
-    }
-
-    /// As [`give`](Self::give), for a block whose word is cleared first.
-    #[inline]
-    pub(crate) fn give_raw(&self, slot: &Slot, code: Code) -> Result<(), Error> {
-        if !self.tree.clear_by(&slot.leaf, code.block()) {
-            // While the granules are still the caller's.
-            self.tree.lead(&slot.leaf, code.block());
-            self.tree.clear_noted(code.block()).map_err(Error::Lookup)?;
-        }
-        if slot.give_at_hand(&self.stock, code) {
-            return Ok(());
-        }
-        self.give(slot, code.block())
     }
 
     /// Makes present what giving the rest of a block around granule `at` needs.

@@ -1,7 +1,7 @@
 //! The zone: a registered resource, and what can be asked of it.
 
 use crate::error::{Error, Refused};
-use crate::hand::{Code, Slot};
+use crate::hand::Code;
 use crate::handles::{BareBlock, RawBlock};
 use crate::home::Home;
 #[cfg(feature = "std")]
@@ -13,8 +13,8 @@ use crate::{Block, Hand, Ref};
 use core::fmt;
 use memdesc::sync::Arc;
 use memdesc::{
-    Block as Place, Descriptor, Fresh, Granule, Granules, Immediate, Keep, Kind, Order, Owner,
-    OwnerId, Subtype, WeakKeep,
+    Block as Place, Descriptor, Fresh, Granule, Granules, Keep, Kind, Order, Owner, OwnerId,
+    Subtype, WeakKeep,
 };
 
 /// The halves of a block, lower first; refused, the block and the descriptor
@@ -183,19 +183,17 @@ impl Zone {
         owner: OwnerId,
         body: T,
     ) -> Result<Block<T>, Refused<T>> {
-        let fresh = self.fresh(owner, body)?;
+        let fresh = self.unnamed(owner, body)?;
         #[cfg(feature = "std")]
         let fresh = {
-            let (state, mut fresh) = (self.state(), Some(fresh));
-            let published =
-                local::if_slot(state, |slot| state.take_typed_hot(slot, order, &mut fresh));
-            if let Some(Some(published)) = published {
-                state.tree.settle();
-                return Ok(Block::new(published));
-            }
-            match fresh {
-                Some(fresh) => fresh,
-                None => unreachable!("what was not published is still here"),
+            let state = self.state();
+            let take = |slot: &_, fresh| state.take_typed_hot(slot, order, fresh);
+            match local::if_slot_with(state, fresh, take) {
+                Ok(Ok(published)) => {
+                    state.tree.settle();
+                    return Ok(Block::new(published));
+                }
+                Ok(Err(fresh)) | Err(fresh) => fresh,
             }
         };
         self.alloc_slow(order, fresh)
@@ -208,6 +206,7 @@ impl Zone {
         order: Order,
         fresh: Fresh<Home, T>,
     ) -> Result<Block<T>, Refused<T>> {
+        let fresh = self.name_kind(fresh)?;
         self.state().mend();
         self.publish_typed(fresh, |publish| self.state().take_with_any(order, publish))
     }
@@ -220,7 +219,7 @@ impl Zone {
             && let Some(Some(code)) =
                 local::if_slot(state, |slot| state.take_raw_hot(slot, order, owner))
         {
-            state.tree.settle();
+            state.settle_after(order);
             return Ok(RawBlock { code, zone: state.id });
         }
         self.alloc_raw_slow(order, owner)
@@ -476,6 +475,28 @@ impl Zone {
         if let Err(why) = self.register_kind::<T>() {
             return Err(Refused { given: body, why });
         }
+        self.unnamed(owner, body)
+    }
+
+    /// A descriptor, its kind registered. One that is was published the hot way,
+    /// if nothing else was in the way.
+    pub(crate) fn name_kind<T: Descriptor>(
+        &self,
+        fresh: Fresh<Home, T>,
+    ) -> Result<Fresh<Home, T>, Refused<T>> {
+        match self.register_kind::<T>() {
+            Ok(_) => Ok(fresh),
+            Err(why) => Err(Refused { given: fresh.into_body(), why }),
+        }
+    }
+
+    /// A descriptor around `body`, whose kind need not be registered.
+    #[inline(always)]
+    pub(crate) fn unnamed<T: Descriptor>(
+        &self,
+        owner: OwnerId,
+        body: T,
+    ) -> Result<Fresh<Home, T>, Refused<T>> {
         Fresh::of(&self.keep, owner, body)
             .map_err(|(_, given)| Refused { given, why: Error::OutOfMemory })
     }
@@ -518,21 +539,6 @@ impl State {
         self.stock.forest.ensure(level, lower.base())?;
         self.stock.forest.ensure(level, upper.base())?;
         Ok((lower, upper))
-    }
-
-    #[inline]
-    pub(crate) fn publish_raw(
-        &self,
-        slot: &Slot,
-        block: Place,
-        owner: OwnerId,
-    ) -> Result<RawBlock, Error> {
-        let word = Immediate::new(Subtype::Raw, owner, block.order());
-        if !self.tree.publish_by(&slot.leaf, block, word) {
-            self.tree.publish_immediate(block, word).map_err(Error::Lookup)?;
-            self.tree.lead(&slot.leaf, block);
-        }
-        Ok(RawBlock::new(block, self.id))
     }
 }
 
