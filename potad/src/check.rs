@@ -235,21 +235,22 @@ mod tests {
 
     #[test]
     fn a_whole_word_that_no_hand_keeps_warm_is_named() {
-        let ram = ram(64 * 4);
-        let free = |at: Granule| ram.state().stock.forest.load(0, at.0 >> 6);
+        let all = 64 * 64 * 4;
+        let ram = ram(all);
+        let free = |at: Granule| ram.state().stock.forest.load(1, at.0 >> 12);
         let mut hand = ram.hand();
-        let one = hand.alloc_bare(Order::new(4).unwrap()).unwrap();
+        let one = hand.alloc_bare(Order::new(9).unwrap()).unwrap();
         let at = one.block().base();
         hand.free_bare(one).unwrap();
-        assert_eq!((free(at), ram.validate()), (u64::MAX, Ok(64 * 4)), "warm");
+        assert_eq!((free(at), ram.validate()), (u64::MAX, Ok(all)), "warm");
         drop(hand);
-        assert_eq!((free(at), ram.validate()), (0, Ok(64 * 4)), "merged");
+        assert_eq!((free(at), ram.validate()), (0, Ok(all)), "merged");
         let run = ram.alloc_at(4096 * 70..4096 * 71).unwrap();
         corrupt(&ram, 0, 1, 1 << 6);
         assert_eq!(ram.validate(), Err(Broken::Unmerged { block: block(64, 0) }));
         corrupt(&ram, 0, 1, 1 << 6);
         ram.free_run(run).unwrap();
-        assert_eq!(ram.validate(), Ok(64 * 4));
+        assert_eq!(ram.validate(), Ok(all));
     }
 
     #[test]
