@@ -74,6 +74,12 @@ impl Stock {
         }
     }
 
+    /// Whether a reporter is attached and its granule is no larger than this.
+    #[inline]
+    pub(crate) fn is_reportable(&self, order: Order) -> bool {
+        self.reported.get().is_some_and(|reported| reported.order() <= order)
+    }
+
     /// Takes a block from the forest; [`on_take`](Self::on_take) must follow.
     pub(crate) fn take(&self, order: Order, near: Granule) -> Result<Taken, OutOfMemory> {
         self.forest.take(order, near, self)

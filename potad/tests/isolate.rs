@@ -54,6 +54,26 @@ fn a_pass_meets_every_free_report_granule_once() {
     assert_eq!(ram.validate(), Ok(1 << 14));
 }
 
+/// Where no reporter looks they wait in the hand.
+#[test]
+fn what_could_be_reported_does_not_wait_in_a_hand() {
+    let ram = ram(1 << 12);
+    let waits = ram.alloc_bare(order(4)).unwrap();
+    ram.free_bare(waits).unwrap();
+    assert_eq!(ram.stats().hidden, 16);
+    ram.attach_reporter(order(4)).unwrap();
+    assert_eq!(pass(&ram, &any(4, 12), HostSays::Reported), 1 << 12);
+    for order in [4, 5].map(order) {
+        let block = ram.alloc_bare(order).unwrap();
+        ram.free_bare(block).unwrap();
+        assert_eq!(pass(&ram, &any(4, 12), HostSays::Reported), order.granules());
+    }
+    let small = ram.alloc_bare(order(3)).unwrap();
+    ram.free_bare(small).unwrap();
+    assert_eq!(pass(&ram, &any(4, 12), HostSays::Reported), 0, "less than a report granule");
+    assert_eq!(ram.validate(), Ok(1 << 12));
+}
+
 #[test]
 fn what_was_declined_comes_up_again() {
     let ram = ram(1 << 12);

@@ -56,13 +56,15 @@ impl Slot {
     /// Gives a block of more than one granule.
     #[inline(never)]
     pub(super) fn give_block(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
-        if !code.is_of_level_0() {
+        if code.is_small() {
+            return self.give_keyed(stock, code.key(), code.small_mask());
+        }
+        // What a reporter could report does not wait where it does not look.
+        if !code.is_of_level_0() || stock.is_reportable(code.order()) {
             return self.give_large(stock, code);
         }
         self.give_keyed(stock, code.key(), code.small_mask())?;
-        if !code.is_small() {
-            self.note_pending(code.order(), word_at(code.key()));
-        }
+        self.note_pending(code.order(), word_at(code.key()));
         Ok(())
     }
 
@@ -119,7 +121,7 @@ impl Slot {
         self.pending_of(word_at(key))
     }
 
-    /// Gives a block of level 1 or above.
+    /// Gives a block of an order above those of claims, to the forest.
     #[inline(never)]
     fn give_large(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
         let place = code.place();
