@@ -63,6 +63,9 @@ pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING) as u64;
 /// No word.
 const NONE: u64 = u64::MAX;
 
+/// No count of marks.
+const NEVER: u64 = u64::MAX;
+
 /// The largest order that claims serve.
 pub(crate) const CLAIMED_ORDERS: u32 = 2;
 
@@ -89,10 +92,9 @@ pub(crate) struct Slot {
     pub(super) trail: AtomicU64,
     warm: [AtomicU64; LEVELS as usize],
     pub(super) orders: Orders,
-    /// A warm word, level in the low bits, below which nothing was reported when
-    /// the reporter's count of marks was `bare_since`.
-    bare: AtomicU64,
-    bare_since: AtomicU64,
+    /// For each level: the reporter's count of marks when nothing below the warm
+    /// word was reported or seen.
+    bare: [AtomicU64; LEVELS as usize],
     /// The node of lookup where the owner works.
     pub(crate) leaf: Leaf,
     // Never written.
@@ -119,8 +121,7 @@ impl Slot {
             trail: AtomicU64::new(0),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             orders: Orders::new(near),
-            bare: AtomicU64::new(NONE),
-            bare_since: AtomicU64::new(0),
+            bare: core::array::from_fn(|_| AtomicU64::new(NEVER)),
             leaf,
             class,
             closed: Line(AtomicU64::new(0)),
@@ -181,22 +182,23 @@ impl Slot {
     /// Makes `word` the warm one of `level`; returns the one before.
     pub(crate) fn set_warm(&self, level: u32, word: Option<u64>) -> Option<u64> {
         let before = self.warm(level);
-        self.warm[level as usize].store(word.unwrap_or(NONE), Ordering::Relaxed);
+        if word != before {
+            self.warm[level as usize].store(word.unwrap_or(NONE), Ordering::Relaxed);
+            self.set_bare(level, NEVER);
+        }
         before
     }
 
-    /// Whether nothing below the word was reported or seen when the count of
-    /// marks was this.
-    #[inline]
-    pub(super) fn is_bare(&self, level: u32, word: u64, marks: u64) -> bool {
-        self.bare.load(Ordering::Relaxed) == bare_code(level, word)
-            && self.bare_since.load(Ordering::Relaxed) == marks
+    /// Whether nothing below the level's warm word was reported or seen when the
+    /// count of marks was this.
+    #[inline(always)]
+    pub(super) fn is_bare(&self, level: u32, marks: u64) -> bool {
+        self.bare[level as usize].load(Ordering::Relaxed) == marks
     }
 
     /// Nothing was, and the count was read before the bits.
-    pub(super) fn set_bare(&self, level: u32, word: u64, marks: u64) {
-        self.bare.store(bare_code(level, word), Ordering::Relaxed);
-        self.bare_since.store(marks, Ordering::Relaxed);
+    pub(super) fn set_bare(&self, level: u32, marks: u64) {
+        self.bare[level as usize].store(marks, Ordering::Relaxed);
     }
 
     /// The masks, with their words.
@@ -228,11 +230,6 @@ impl Slot {
     pub(crate) fn hidden_granules(&self) -> u64 {
         self.held().map(|held| u64::from(held.mask().count_ones())).sum()
     }
-}
-
-/// A word (of at most 58 bits) and its level.
-fn bare_code(level: u32, word: u64) -> u64 {
-    word << 4 | u64::from(level)
 }
 
 /// The owner is inside its bracket until this is dropped.

@@ -113,23 +113,40 @@ impl Slot {
     }
 
     /// Takes the lowest block out of the level's warm word: one compare-exchange.
+    ///
+    /// Where a reporter is attached, the word must be known to be bare of its
+    /// bits, and stay so; else they are looked for.
     #[inline(always)]
     pub(crate) fn take_warm(&self, stock: &Stock, order: Order, level: u32) -> Option<Code> {
         let word = self.warm(level)?;
-        if stock.reported.get().is_none()
+        let reported = stock.reported.get();
+        let marks = reported.map_or(0, Reported::marks);
+        if (reported.is_none() || self.is_bare(level, marks))
             && let Some(atomic) = stock.forest.word_near(level, word)
+            && let Some(first) = Forest::try_take_lowest(atomic, order.run())
         {
-            match Forest::try_take_lowest(atomic, order.run()) {
-                Some(first) => return Code::at(word, first, order),
-                None if atomic.load(Ordering::Relaxed) == 0 => return None,
-                None => {}
+            // Again, after the take: bits that the giver set count by now.
+            if let Some(reported) = reported
+                && reported.marks() != marks
+            {
+                return Self::forget_taken(reported, word, first, order);
             }
+            return Code::at(word, first, order);
         }
         self.take_warm_beside(stock, order, word)
     }
 
-    /// The same of a word that is far, or where a reporter is attached: then it
-    /// must be known to be bare of its bits, and stay so; else they are looked for.
+    /// What was taken may be marked.
+    #[cold]
+    #[inline(never)]
+    fn forget_taken(reported: &Reported, word: u64, first: u64, order: Order) -> Option<Code> {
+        let code = Code::at(word, first, order)?;
+        reported.forget(code.block());
+        Some(code)
+    }
+
+    /// The same of a word that is far, contended, or has bits: takes others before
+    /// what is reported, and forgets that it was.
     #[inline(never)]
     fn take_warm_beside(&self, stock: &Stock, order: Order, word: u64) -> Option<Code> {
         let (level, run) = (order.level(), order.run());
@@ -138,27 +155,15 @@ impl Slot {
             return Code::at(word, Forest::take_lowest(atomic, run, 0)?, order);
         };
         let marks = reported.marks();
-        if !self.is_bare(level, word, marks) {
-            return self.take_warm_reported(stock, reported, order);
+        if self.is_bare(level, marks) {
+            let first = Forest::take_lowest(atomic, run, 0)?;
+            return match reported.marks() == marks {
+                true => Code::at(word, first, order),
+                false => Self::forget_taken(reported, word, first, order),
+            };
         }
-        let code = Code::at(word, Forest::take_lowest(atomic, run, 0)?, order)?;
-        // Again, after the take: bits that the giver set count by now.
-        if reported.marks() != marks {
-            reported.forget(code.block());
-        }
-        Some(code)
-    }
-
-    /// The same of a word with bits: takes others before what is reported, and
-    /// forgets that it was.
-    #[inline(never)]
-    fn take_warm_reported(&self, stock: &Stock, reported: &Reported, order: Order) -> Option<Code> {
-        let level = order.level();
-        let word = self.warm(level)?;
         let avoided = reported.places(level, word);
-        let atomic = stock.forest.word(level, word)?;
-        let first = Forest::take_lowest(atomic, order.run(), avoided)?;
-        let code = Code::at(word, first, order)?;
+        let code = Code::at(word, Forest::take_lowest(atomic, run, avoided)?, order)?;
         reported.forget(code.block());
         self.note_bare(reported, level, word);
         Some(code)
@@ -169,7 +174,7 @@ impl Slot {
         // In this order: what is marked after the look is not counted yet.
         let marks = reported.marks();
         if reported.is_bare(level, word) {
-            self.set_bare(level, word, marks);
+            self.set_bare(level, marks);
         }
     }
 
