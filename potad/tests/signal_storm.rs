@@ -358,7 +358,15 @@ fn handlers_see_what_is_there_and_lose_nothing() {
         }
     };
     let start = Instant::now();
-    while storm.handlers.load(Relaxed) < WANTED && start.elapsed() < PATIENCE {
+    // What comes by chance is waited for: how threads meet is the system's affair.
+    let is_enough = || {
+        let hits = storm.hits.each_ref().map(|hits| hits.load(Relaxed));
+        storm.handlers.load(Relaxed) >= WANTED
+            && storm.nested.load(Relaxed) > 0
+            && storm.refused.load(Relaxed) > 0
+            && hits.iter().all(|&hits| hits > 0)
+    };
+    while !is_enough() && start.elapsed() < PATIENCE {
         for worker in &workers {
             for signal in [libc::SIGUSR1, libc::SIGUSR2] {
                 // SAFETY: the thread was not joined yet.
