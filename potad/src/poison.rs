@@ -235,7 +235,9 @@ impl Poison {
             return false;
         }
         match known.records.get(at.0).copied() {
-            Some(record) if record.state == Poisoned::Pending => known.keep(at, record, 0),
+            Some(record) if record.state == Poisoned::Pending => {
+                known.keep(at, Record { inside: true, ..record }, 0);
+            }
             Some(_) => {}
             None => return false,
         }

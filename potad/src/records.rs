@@ -37,12 +37,20 @@ pub(crate) struct Record {
     pub(crate) looking: bool,
     /// Look-ups find a word that says so.
     pub(crate) shown: bool,
+    /// It is in a block that is quarantined around another.
+    pub(crate) inside: bool,
 }
 
 impl Record {
     /// Of a granule that is somebody's, and is to be kept.
-    pub(crate) const PENDING: Self =
-        Self { state: Poisoned::Pending, order: 0, delayed: false, looking: false, shown: false };
+    pub(crate) const PENDING: Self = Self {
+        state: Poisoned::Pending,
+        order: 0,
+        delayed: false,
+        looking: false,
+        shown: false,
+        inside: false,
+    };
 
     pub(crate) fn is_hidden(self) -> bool {
         self.state == Poisoned::Quarantined && self.order == 0 && !self.shown
@@ -68,8 +76,10 @@ pub(crate) const HIDDEN: usize = 256;
 pub(crate) struct PoisonCounts {
     pub(crate) pending: u64,
     pub(crate) quarantined: u64,
-    /// Sound ones, quarantined with a block around a failed one.
+    /// Those that are quarantined with a block around a failed one.
     pub(crate) beside: u64,
+    /// Of these, the ones that have failed, too.
+    pub(crate) inside: u64,
     /// Those whose outcome is owed.
     pub(crate) delayed: u64,
     /// Of the quarantined ones, those without a word that says so.
@@ -126,6 +136,7 @@ impl Known {
                 Poisoned::Removed => {}
             }
             add(&mut counts.beside, (1 << order) - 1);
+            add(&mut counts.inside, u64::from(record.inside));
             add(&mut counts.delayed, u64::from(delayed));
             add(&mut counts.hidden, u64::from(record.is_hidden()));
         }

@@ -135,7 +135,7 @@ impl Zone {
             removing: removals.iter().map(|removing| removing.claimed_granules()).sum(),
             quarantined: failed.quarantined,
             pending: failed.pending,
-            kept_whole: failed.beside,
+            kept_whole: failed.beside - failed.inside,
             reported: self.reported_granules(),
             blocks,
             free_runs,

@@ -142,6 +142,8 @@ fn what_was_put_by_runs_out_and_blocks_are_kept_whole_until_memory_is_back() {
     });
     assert_eq!((beside.first, beside.quarantined), (1, 1));
     assert_eq!(witness.calls.load(Ordering::Relaxed), 1);
+    assert_eq!(ram.stats().kept_whole, stats.kept_whole - 1, "it is sound no more");
+    assert_eq!(accounted(&ram), 1 << 28);
 
     // Memory is back: the next slow path breaks them.
     let page = ram.alloc_bare(order(0)).unwrap();
