@@ -116,9 +116,6 @@ impl Drop for Entry {
 /// and nobody is at it.
 #[inline(always)]
 pub(crate) fn if_slot<R>(state: &State, operate: impl FnOnce(&Slot) -> R) -> Option<R> {
-    if !has_own() {
-        return None;
-    }
     if_slot_with(state, (), |slot, ()| operate(slot)).ok()
 }
 

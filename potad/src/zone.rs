@@ -472,10 +472,7 @@ impl Zone {
         owner: OwnerId,
         body: T,
     ) -> Result<Fresh<Home, T>, Refused<T>> {
-        if let Err(why) = self.register_kind::<T>() {
-            return Err(Refused { given: body, why });
-        }
-        self.unnamed(owner, body)
+        self.name_kind(self.unnamed(owner, body)?)
     }
 
     /// A descriptor, its kind registered. One that is was published the hot way,

@@ -31,24 +31,12 @@ impl Forest {
         // Tested first, so that a double free changes nothing. Relaxed: bits
         // that we own are set by nobody else, and a bit that is not ours to
         // give is an error whichever value we see.
-        match self.word(place.level, place.word) {
-            Some(word) if word.load(Ordering::Relaxed) & place.mask == 0 => {
-                self.give_tested(place, is_warm)
-            }
-            // Present since the block was taken, or it was never given out.
-            _ => Err(AlreadyFree),
-        }
-    }
-
-    /// As [`give`](Self::give), for places that were seen not to be free while
-    /// the caller owned them.
-    #[inline]
-    fn give_tested(
-        &self,
-        place: Place,
-        is_warm: impl Fn(u32, u64) -> bool,
-    ) -> Result<(), AlreadyFree> {
         let Place { level, word, mask } = place;
+        match self.word(level, word) {
+            Some(word) if word.load(Ordering::Relaxed) & mask == 0 => {}
+            // Present since the block was taken, or it was never given out.
+            _ => return Err(AlreadyFree),
+        }
         if mask == u64::MAX && level < self.top {
             // A whole word that is ours: it is zero, and its bit lives above.
             self.complete(level, word, is_warm);
@@ -77,7 +65,7 @@ impl Forest {
     pub(crate) fn give_held(&self, place: Place, is_warm: impl Fn(u32, u64) -> bool) {
         let Place { level, word, mask } = place;
         if mask == u64::MAX && level < self.top && self.load(level, word) == 0 {
-            // As in `give_tested`.
+            // As in `give`.
             return self.complete(level, word, is_warm);
         }
         let Some(atomic) = self.word(level, word) else {

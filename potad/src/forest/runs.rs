@@ -81,36 +81,6 @@ pub(crate) fn run_starts(bits: u64, run: u32) -> u64 {
     }
 }
 
-/// What [`run_starts`] does for one length, without a jump: for those who look
-/// into many words.
-#[derive(Clone, Copy)]
-pub(crate) struct Runs {
-    /// All ones for the folds that are left out.
-    without: [u64; 5],
-    aligned: u64,
-}
-
-impl Runs {
-    #[inline]
-    pub(crate) fn of(run: u32) -> Self {
-        let order = run.trailing_zeros().min(ORDERS_PER_LEVEL - 1) as usize;
-        let without = core::array::from_fn(|fold| if fold < order { 0 } else { u64::MAX });
-        Self { without, aligned: ALIGNED[order] }
-    }
-
-    /// As [`run_starts`].
-    #[inline(always)]
-    pub(crate) fn starts(self, bits: u64) -> u64 {
-        let [two, four, eight, sixteen, half] = self.without;
-        let mut bits = bits;
-        bits &= bits >> 1 | two;
-        bits &= bits >> 2 | four;
-        bits &= bits >> 4 | eight;
-        bits &= bits >> 8 | sixteen;
-        bits & (bits >> 16 | half) & self.aligned
-    }
-}
-
 /// Bits at multiples of 1, 2, 4, .. 32.
 pub(crate) const ALIGNED: [u64; ORDERS_PER_LEVEL as usize] = [
     u64::MAX,

@@ -9,7 +9,8 @@
 //!
 //! # Cost
 //!
-//! One load per level climbed or descended; no scan is longer than one word.
+//! One load per level climbed or descended, and up to 16 of summary words side by side
+//! where a search begins; no scan is longer than that.
 
 use super::Forest;
 use crate::words::Words;

@@ -1,6 +1,6 @@
 //! Taking a block: in its own level, else out of a larger one.
 
-use super::runs::{Runs, block_of, lowest_runs, run_starts, snuggest_run};
+use super::runs::{block_of, lowest_runs, run_starts, snuggest_run};
 use super::{Forest, bit_of, word_of};
 use crate::error::OutOfMemory;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,10 @@ pub(crate) enum Taken {
     /// Nothing fits, or the budget ran out before anything did.
     Nothing,
 }
+
+/// Somebody else changed the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contended;
 
 /// Words of its own level that a request looks into before it breaks a larger
 /// block: bounds the search when every word has bits but none a fitting run.
@@ -183,7 +187,7 @@ impl Forest {
         avoid: &impl Avoid,
     ) -> Option<Block> {
         let Search { level, run, .. } = *search;
-        let (fits, is_any_avoided) = (Runs::of(run), avoid.is_any());
+        let is_any_avoided = avoid.is_any();
         // Side by side, but in models, whose chunks are smaller than a group.
         let side = self.words(level).ahead(base).unwrap_or(&[]);
         let mut empty = 0;
@@ -201,7 +205,7 @@ impl Forest {
                 continue;
             }
             let avoided = if is_any_avoided { avoid.places(level, word) } else { 0 };
-            if fits.starts(value & !avoided) != 0
+            if run_starts(value & !avoided, run) != 0
                 && let Some(block) = self.take_snug(level, word, run, avoided)
             {
                 return Some(block);
@@ -271,36 +275,25 @@ impl Forest {
     /// short: for a word that is warm.
     #[inline(always)]
     pub(crate) fn take_lowest(atomic: &AtomicU64, run: u32, avoided: u64) -> Option<u64> {
-        let mut value = atomic.load(Ordering::Relaxed);
         loop {
-            let starts = run_starts(value & !avoided, run);
-            if starts == 0 {
-                // (A search that meets it empty clears its summary.)
-                return None;
-            }
-            let first = u64::from(starts.trailing_zeros());
-            let rest = value & !(((1 << run) - 1) << first);
-            // Orderings as in `take_in_word`.
-            match atomic.compare_exchange_weak(
-                value,
-                rest,
-                memdesc::weakened!("lowest taken relaxed", AcqRel),
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(first),
-                Err(now) => value = now,
+            if let Ok(first) = Self::try_take_lowest(atomic, run, avoided) {
+                return first;
             }
         }
     }
 
-    /// The first attempt of [`take_lowest`](Self::take_lowest): `None` where it has
-    /// nothing, and where somebody changed the word just then.
+    /// An attempt at that; refused where somebody changed the word just then.
     #[inline(always)]
-    pub(crate) fn try_take_lowest(atomic: &AtomicU64, run: u32) -> Option<u64> {
+    pub(crate) fn try_take_lowest(
+        atomic: &AtomicU64,
+        run: u32,
+        avoided: u64,
+    ) -> Result<Option<u64>, Contended> {
         let value = atomic.load(Ordering::Relaxed);
-        let starts = run_starts(value, run);
+        let starts = run_starts(value & !avoided, run);
         if starts == 0 {
-            return None;
+            // (A search that meets it empty clears its summary.)
+            return Ok(None);
         }
         let first = u64::from(starts.trailing_zeros());
         let rest = value & !(((1 << run) - 1) << first);
@@ -311,7 +304,7 @@ impl Forest {
             memdesc::weakened!("lowest taken relaxed", AcqRel),
             Ordering::Relaxed,
         );
-        taken.ok().map(|_| first)
+        taken.map_or(Err(Contended), |_| Ok(Some(first)))
     }
 
     /// A word was seen zero: searches are to pass it by.

@@ -5,7 +5,8 @@
 //! A free into a claimed word, or into a pending one, is a plain operation. A
 //! free elsewhere opens its pending word, and the one that waited in the same
 //! place is given: one RMW for all its places, and none on its own line if it
-//! is whole by then. A free of a higher order goes to the forest at once.
+//! is whole by then. A free of an order above 5 goes to the forest at once, and so
+//! does one of orders 3 to 5 that a reporter could report.
 //!
 //! # What always holds
 //!
@@ -157,9 +158,10 @@ impl Slot {
     /// orders that waited there find it.
     fn note_left(&self, place: u32) {
         let large = self.large.load(Ordering::Relaxed);
-        let word = self.pending[place as usize].word();
+        let pending = &self.pending[place as usize];
+        let (word, is_any) = (pending.word(), pending.mask() != 0);
         for order in (CLAIMED_ORDERS + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok()) {
-            if large >> (large_byte(order) + place) & 1 != 0 {
+            if is_any && large >> (large_byte(order) + place) & 1 != 0 {
                 self.orders.note_freed(order, word);
             }
         }

@@ -17,8 +17,9 @@
 //!
 //! # Cost
 //!
-//! A free of these orders loads one word of the hand's own where the same word was
-//! freed into last; else it moves up to four. Nothing else is on the hot path.
+//! A free of an order above 5 loads one word of the hand's own where the same word was
+//! freed into last; else it moves up to four. Orders 3 to 5 wait in the hand first, and
+//! pay this when they leave. Nothing else is on the hot path.
 
 use super::slot::CLAIMED_ORDERS;
 use memdesc::sync::atomic::Ordering;

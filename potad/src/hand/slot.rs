@@ -56,6 +56,8 @@ pub(crate) const CLAIMS: usize = 2;
 /// of frees mix, and a word's line has come near by the time it is written.
 pub(crate) const PENDING: usize = if cfg!(any(loom, shuttle)) { 1 } else { 8 };
 
+const _: () = assert!(PENDING <= 8, "a byte has a bit for each");
+
 /// Granules that one hand can hold away from everybody else: its claims and
 /// its pending words.
 pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING) as u64;

@@ -123,8 +123,9 @@ impl Slot {
         let marks = reported.map_or(0, Reported::marks);
         if (reported.is_none() || self.is_bare(level, marks))
             && let Some(atomic) = stock.forest.word_near(level, word)
-            && let Some(first) = Forest::try_take_lowest(atomic, order.run())
+            && let Ok(first) = Forest::try_take_lowest(atomic, order.run(), 0)
         {
+            let first = first?;
             // Again, after the take: bits that the giver set count by now.
             if let Some(reported) = reported
                 && reported.marks() != marks
