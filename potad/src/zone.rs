@@ -472,7 +472,11 @@ impl Zone {
         owner: OwnerId,
         body: T,
     ) -> Result<Fresh<Home, T>, Refused<T>> {
-        self.name_kind(self.unnamed(owner, body)?)
+        // First, so that nothing but the publication orders what is written into it.
+        if let Err(why) = self.register_kind::<T>() {
+            return Err(Refused { given: body, why });
+        }
+        self.unnamed(owner, body)
     }
 
     /// A descriptor, its kind registered. One that is was published the hot way,
