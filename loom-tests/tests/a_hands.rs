@@ -83,6 +83,72 @@ fn a6_twin_bracket_without_a_barrier_around_what_waits() {
     twin("A6 what waits", "bracket without a barrier", a6_steal_against_what_waits);
 }
 
+/// Two blocks of order 6 are all there is, and a hand keeps one of them.
+fn kept() -> (Arc<Ground>, Front, Block) {
+    let ground = Arc::new(Ground::new(128, 1));
+    ground.ensure(Block::containing(Granule(0), memdesc::Order::ZERO));
+    ground.ensure(Block::containing(Granule(64), memdesc::Order::ZERO));
+    let front = ground.front();
+    let freed = ground.alloc_warm(&front, 6).unwrap();
+    front.free(&ground, freed);
+    assert!(!ground.free_granules().contains(&freed.base().0), "the hand keeps it");
+    (ground, front, freed)
+}
+
+/// A6: the same beside an allocation of the block that the hand keeps.
+fn a6_steal_against_what_is_kept() {
+    let (ground, front, _) = kept();
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (ground.alloc_warm(&front, 6), front))
+    };
+    let stolen = ground.take_closed(6);
+    let (taken, front) = owner.join().unwrap();
+    let (taken, stolen) = (taken.expect("two for two"), stolen.expect("two for two"));
+    assert!(!stolen.overlaps(taken));
+    front.give(&ground, taken);
+    ground.give(stolen);
+    let all = ground.take_closed(7);
+    assert_eq!(all.map(Block::base), Some(Granule(0)), "all came back, and merged");
+}
+
+#[test]
+fn a6_closer_meets_what_the_hand_keeps() {
+    model("A6 close || take what is kept", 67, a6_steal_against_what_is_kept);
+}
+
+#[test]
+fn a6_twin_bracket_without_a_barrier_around_what_is_kept() {
+    twin("A6 what is kept", "bracket without a barrier", a6_steal_against_what_is_kept);
+}
+
+/// R7: a failure meets the allocation of the block that the hand keeps around it.
+fn r7_failure_against_what_is_kept() {
+    let (ground, front, freed) = kept();
+    let bad = Granule(freed.base().0 + 3);
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (ground.alloc_warm(&front, 6).expect("one is whole"), front))
+    };
+    let carved = ground.fail(bad);
+    let (taken, front) = owner.join().unwrap();
+    let has_it = taken.granules().contains(bad);
+    assert!(carved != has_it, "carved {carved}, allocated {taken:?}");
+    front.give(&ground, taken);
+    let whole = usize::from(has_it);
+    assert_eq!(ground.free_granules().len() + 64, 127 + whole, "the other block is kept now");
+}
+
+#[test]
+fn r7_failure_meets_what_the_hand_keeps() {
+    model("R7 fail || take what is kept", 67, r7_failure_against_what_is_kept);
+}
+
+#[test]
+fn r7_twin_closer_does_not_wait_for_what_is_kept() {
+    twin("R7 what is kept", "closer does not wait", r7_failure_against_what_is_kept);
+}
+
 /// A6: the same beside the hand's own free.
 fn a6_steal_against_give() {
     let (ground, front, out) = claimed();

@@ -302,3 +302,42 @@ fn p4_a_batch_put_back_meets_an_allocation() {
 fn p4_twin_a_batch_noted_after_it_was_given() {
     twin("P4", "a batch noted after it was given", p4_batch);
 }
+
+/// P1: a pass begins while a hand frees a block and keeps it, as it kept one before:
+/// that pass or the next one has it, and each block once.
+fn p1_kept() {
+    let ground = Arc::new(Ground::new(128, 1));
+    ground.attach(6);
+    let front = ground.front();
+    let [first, second] = [(); 2].map(|()| ground.alloc_warm(&front, 6).expect("two are free"));
+    front.free(&ground, first);
+    let user = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || {
+            front.free(&ground, second);
+            front
+        })
+    };
+    let reporter = ground.front();
+    let pass = || {
+        ground.begin_pass();
+        let mut cursor = Granule(0);
+        let blocks = || ground.isolate(&reporter, &mut cursor, 6);
+        core::iter::from_fn(blocks).collect::<Vec<_>>()
+    };
+    let mut isolated = pass();
+    let _front = user.join().unwrap();
+    isolated.extend(pass());
+    isolated.sort_unstable_by_key(|block| block.base());
+    assert_eq!(isolated, [block(0, 6), block(64, 6)], "a pass sees what hands keep");
+}
+
+#[test]
+fn p1_pass_meets_what_a_hand_keeps() {
+    model("P1 pass || free that is kept", 5_600, p1_kept);
+}
+
+#[test]
+fn p1_twin_noted_too_late_that_none_is_kept() {
+    twin("P1 kept", "noted too late that none is kept", p1_kept);
+}

@@ -1,9 +1,10 @@
 //! `validate()`: the whole state against everything that must always hold.
 
 use crate::Zone;
-use crate::hand::Closed;
+use crate::hand::{Closed, Slot};
 use crate::poison::Poisoned;
 use crate::state::State;
+use alloc::vec::Vec;
 use memdesc::{Block, Granule, Granules, Order};
 
 /// Something that must always hold does not: a bug, or memory written by
@@ -172,6 +173,20 @@ impl State {
             *mask |= held.mask();
             held_granules += u64::from(held.mask().count_ones());
         }
+        let mut kept: Vec<Block> = closed.slots().flat_map(Slot::kept).collect();
+        kept.sort_unstable_by_key(|block| block.base());
+        for (at, &block) in kept.iter().enumerate() {
+            let next = kept.get(at + 1).filter(|next| next.overlaps(block));
+            let mut held = closed.slots().flat_map(Slot::held);
+            let in_mask = held.any(|held| held.overlap(block) != 0);
+            if next.is_some() || in_mask || self.stock.forest.is_any_free(block) {
+                return Err(Broken::HeldTwice { at: block.base() });
+            }
+            if !self.is_in_span(block.granules()) {
+                return Err(Broken::OutsideSpans { block });
+            }
+            held_granules += block.order().granules();
+        }
         Ok(held_granules)
     }
 }
@@ -242,6 +257,9 @@ mod tests {
         let one = hand.alloc_bare(Order::new(9).unwrap()).unwrap();
         let at = one.block().base();
         hand.free_bare(one).unwrap();
+        assert_eq!((free(at) == u64::MAX, ram.validate()), (false, Ok(all)), "kept");
+        let (_, slot) = hand.parts();
+        assert!(slot.give_kept(&ram.state().stock, |_| true));
         assert_eq!((free(at), ram.validate()), (u64::MAX, Ok(all)), "warm");
         drop(hand);
         assert_eq!((free(at), ram.validate()), (0, Ok(all)), "merged");

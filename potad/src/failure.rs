@@ -403,10 +403,12 @@ impl State {
     /// The same with every hand closed.
     fn locate_closed(&self, at: Granule, guard: &Guard) -> Where {
         let closed = self.gate.close();
+        let one = Block::containing(at, Order::ZERO);
+        // Where it can be carved.
+        closed.give_kept(&self.stock, |block| block.covers(one));
         if self.is_kept(at) || self.carve_forest(at) {
             return Where::Quarantined;
         }
-        let one = Block::containing(at, Order::ZERO);
         let in_hand = || closed.slots().any(|slot| slot.carve(one)).then_some(one);
         if let Some(block) = in_hand().or_else(|| self.carve_claimed(at)) {
             self.settle_carved(at, block);

@@ -13,9 +13,10 @@ use memdesc::{Descriptor, Order, OwnerId};
 /// A front on a zone for one thread or vCPU: orders 0 to 2 cost no
 /// read-modify-write while it is hot.
 ///
-/// It may hold up to [`Hand::HIDDEN_GRANULES`] free granules away from others;
-/// they are taken from it before anybody is told that nothing is free. Dropping
-/// it gives everything back.
+/// It may hold up to [`Hand::HIDDEN_GRANULES`] free granules away from others, and
+/// of each order from 9 on the last block that was freed through it: a pair of those
+/// costs no read-modify-write either. All that is taken from it before anybody is told
+/// that nothing is free. Dropping it gives everything back.
 ///
 /// ```
 /// use potad::{Potad, Resource, memdesc::Order};
@@ -33,7 +34,8 @@ pub struct Hand {
 }
 
 impl Hand {
-    /// Granules that one hand can hold away from everybody else.
+    /// Granules that one hand can hold away from everybody else, beside the last block of
+    /// each order from 9 on that it freed.
     pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
 
     pub(crate) fn new(zone: Zone, class: Class) -> Self {

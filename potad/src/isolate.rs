@@ -90,7 +90,8 @@ impl Zone {
         }
         // A bracket that began before may still take without forgetting what
         // a reporter learns: once all have ended, none does.
-        drop(self.state().gate.close());
+        let state = self.state();
+        state.gate.close().give_kept(&state.stock, |block| block.order() >= order);
         Ok(())
     }
 
@@ -104,7 +105,9 @@ impl Zone {
     ///
     /// `None` with the cursor at [`Granule`]`(u64::MAX)` is the end of the
     /// pass; with another cursor the call did its share of work: call again.
-    /// Bounded: looks at most at 256 free blocks.
+    /// Bounded: looks at most at 256 free blocks. A call for a cursor at granule 0
+    /// begins a pass: hands first give back the blocks of the report granule or larger
+    /// that they keep (one rendezvous, if there are any).
     pub fn isolate(&self, cursor: &mut Granule, wanted: &Wanted) -> Option<Isolated> {
         let mut one = None;
         let out = &mut |isolated| one = Some(isolated);
@@ -142,6 +145,9 @@ impl Zone {
         out: &mut impl FnMut(Isolated),
     ) -> u64 {
         let state = self.state();
+        if *cursor == Granule(0) {
+            state.gate.let_go(&state.stock);
+        }
         let mut taken = SmallVec::<[Block; INLINE]>::new();
         taken.reserve(blocks.min(STEPS));
         let spared = state.with_slot(|_| {
@@ -198,8 +204,9 @@ impl Zone {
     }
 
     /// Has every hand, those of threads among them, give back what it holds: up to
-    /// [`Hand::HIDDEN_GRANULES`](crate::Hand::HIDDEN_GRANULES) each, that
-    /// [`isolate`](Self::isolate) and the counts below do not see. One rendezvous;
+    /// [`Hand::HIDDEN_GRANULES`](crate::Hand::HIDDEN_GRANULES) each and the last block of
+    /// each order from 9 on that was freed, which the counts below do not see, and of which
+    /// [`isolate`](Self::isolate) sees none but those blocks when a pass begins. One rendezvous;
     /// the next allocation of each costs a refill.
     ///
     /// ```

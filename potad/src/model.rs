@@ -154,6 +154,7 @@ impl Ground {
         self.note(at);
         let one = Block::containing(at, Order::ZERO);
         let closed = self.gate.close();
+        closed.give_kept(&self.stock, |block| block.covers(one));
         closed.slots().any(|slot| slot.carve(one)) || self.take_exact(one)
     }
 
@@ -174,6 +175,7 @@ impl Ground {
     pub fn carve_closed<R>(&self, at: Granule, look: impl FnOnce() -> R) -> Option<R> {
         let closed = self.gate.close();
         let one = Block::containing(at, Order::ZERO);
+        closed.give_kept(&self.stock, |block| block.covers(one));
         if self.is_kept(at) || self.carve(at) {
             return None;
         }
@@ -233,6 +235,11 @@ impl Ground {
     pub fn attach(&self, order: u32) {
         let order = Order::new(order).expect("an order");
         self.stock.reported.get_or_install(|| Some(Box::new(Reported::new(order))));
+    }
+
+    /// As a zone where a pass of a reporter begins: hands let go of what they keep.
+    pub fn begin_pass(&self) {
+        self.gate.let_go(&self.stock);
     }
 
     /// As a zone isolates: one block of at most `max`, of any age, through this

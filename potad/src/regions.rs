@@ -25,6 +25,8 @@ use memdesc::{Granule, ORDERS_PER_LEVEL};
 
 /// log2 of the words in a region, and of the regions below a word of level 1.
 const WORDS: u32 = 3;
+/// Blocks of this order or a larger one are whole regions, one as good as another.
+pub(crate) const REGION_ORDER: u32 = ORDERS_PER_LEVEL + WORDS;
 /// Words of level 1 that a search looks at.
 const BUDGET: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 /// Regions without a fitting run that a search looks into.

@@ -35,7 +35,7 @@
 
 use crate::isolate::Wanted;
 use crate::words::Words;
-use memdesc::sync::atomic::{AtomicU64, Ordering};
+use memdesc::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
 /// Words of reported bits that one look passes over: of 2 MiB, 4 TiB.
@@ -69,6 +69,8 @@ pub(crate) struct Reported {
     isolated: AtomicU64,
     /// Moves on whenever bits were set, before the blocks can be had.
     marks: AtomicU64,
+    /// Some hand may keep a block that could be reported.
+    is_any_kept: AtomicBool,
 }
 
 impl Reported {
@@ -83,6 +85,7 @@ impl Reported {
             now: AtomicU64::new(0),
             isolated: AtomicU64::new(0),
             marks: AtomicU64::new(0),
+            is_any_kept: AtomicBool::new(false),
         }
     }
 
@@ -92,6 +95,27 @@ impl Reported {
     pub(crate) fn marks(&self) -> u64 {
         // Acquire pairs with `note_mark`: who sees a mark counted sees it.
         self.marks.load(memdesc::weakened!("marks are counted relaxed", Acquire))
+    }
+
+    /// A hand keeps a block, inside its bracket.
+    #[inline]
+    pub(crate) fn note_kept(&self, order: Order) {
+        // Relaxed, both: the gate orders brackets and whoever asks. A bracket that
+        // ends before the gate closes has kept what is found then; a later one sees
+        // that nothing was.
+        if order >= self.order && !self.is_any_kept.load(Ordering::Relaxed) {
+            self.is_any_kept.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a hand may keep any.
+    pub(crate) fn is_any_kept(&self) -> bool {
+        self.is_any_kept.load(Ordering::Relaxed)
+    }
+
+    /// Hands are about to be closed, and what they keep to be taken out.
+    pub(crate) fn note_none_kept(&self) {
+        self.is_any_kept.store(false, Ordering::Relaxed);
     }
 
     /// Bits were set. A taker of the block comes after, by the give that

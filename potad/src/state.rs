@@ -353,6 +353,8 @@ impl State {
         self.check_order(order)?;
         match slot.take(&self.stock, order)? {
             Taken::Block(block) => Ok(Some(block)),
+            // What is to be broken, or to merge, may be kept by this very hand.
+            Taken::Nothing if slot.give_kept(&self.stock, |_| true) => self.take_slow(slot, order),
             Taken::Nothing => Ok(None),
         }
     }

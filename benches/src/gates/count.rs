@@ -67,8 +67,9 @@ pub enum Counted {
     HotPairRmws,
     /// Of the same: heavy barriers.
     HotPairHeavy,
-    /// Of a hot pair of orders 3 to 5, the most: read-modify-writes.
-    WaitingPairRmws,
+    /// Of a hot pair of the orders from 3 up of which a hand keeps what it has just
+    /// freed, the most: read-modify-writes.
+    KeptPairRmws,
     /// Of a hot pair of each order from 3 up, the most: read-modify-writes.
     HighPairRmws,
     /// Of the same: lines written.
@@ -95,10 +96,14 @@ impl Counted {
         match self {
             Self::HotPairRmws => hot_pair::<S>(counter).map(|counts| counts.rmws as f64),
             Self::HotPairHeavy => hot_pair::<S>(counter).map(|counts| counts.heavy_barriers as f64),
-            Self::WaitingPairRmws => high_pairs::<S>(counter, 5).map(|counts| counts.rmws as f64),
-            Self::HighPairRmws => high_pairs::<S>(counter, 63).map(|counts| counts.rmws as f64),
+            Self::KeptPairRmws => {
+                high_pairs::<S>(counter, |k| !(6..=8).contains(&k)).map(|counts| counts.rmws as f64)
+            }
+            Self::HighPairRmws => {
+                high_pairs::<S>(counter, |_| true).map(|counts| counts.rmws as f64)
+            }
             Self::HighPairLines => {
-                high_pairs::<S>(counter, 63).map(|counts| counts.lines_written as f64)
+                high_pairs::<S>(counter, |_| true).map(|counts| counts.lines_written as f64)
             }
             Self::ColdFreeRmws => {
                 cold_frees::<S>(counter).map(|counts| counts.rmws as f64 / COLD_FREES as f64)
@@ -141,12 +146,15 @@ fn hot_pair<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectErro
 }
 
 /// Counts a pair of every order from 3 up to `last` on a resource that has them all.
-fn high_pairs<S: Subject>(counter: &mut dyn Counter, last: usize) -> Result<Counts, SubjectError> {
+fn high_pairs<S: Subject>(
+    counter: &mut dyn Counter,
+    is_asked: impl Fn(u32) -> bool,
+) -> Result<Counts, SubjectError> {
     let granules = 1 << 63;
     let subject: S = make(granules, 1)?;
     let mut hand = subject.hand();
     let mut most = Counts::default();
-    for order in Order::all().take(last + 1).skip(3) {
+    for order in Order::all().skip(3).filter(|order| is_asked(order.get())) {
         let counts = one_pair::<S>(&mut hand, counter, order, granules)?;
         most.rmws = most.rmws.max(counts.rmws);
         most.lines_written = most.lines_written.max(counts.lines_written);

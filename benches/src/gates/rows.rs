@@ -187,8 +187,8 @@ const COUNTED: &[Row] = &[
     Row::new("hot hand pair: heavy barriers", 0.0, Unit::Barriers)
         .counting(Counted::HotPairHeavy)
         .setup(HOT),
-    Row::new("pair of order 3..=5, the most: RMWs", 0.0, Unit::Rmws)
-        .counting(Counted::WaitingPairRmws)
+    Row::new("pair of order 3..=5 and 9..=63, the most: RMWs", 0.0, Unit::Rmws)
+        .counting(Counted::KeptPairRmws)
         .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
     Row::new("pair of order 3..=63, the most: RMWs", 2.0, Unit::Rmws)
         .counting(Counted::HighPairRmws)

@@ -14,7 +14,9 @@
 //! slot. Nothing is called out of here.
 
 use super::slot::{Inside, Slot};
+use crate::stock::Stock;
 use alloc::vec::Vec;
+use memdesc::Block;
 use memdesc::sync::{Arc, Mutex, MutexGuard, barrier};
 
 /// The slots of a zone.
@@ -60,6 +62,23 @@ impl Gate {
         }
     }
 
+    /// Has hands give back the blocks that they keep and that a reporter could report,
+    /// if there may be any.
+    pub(crate) fn let_go(&self, stock: &Stock) {
+        let Some(reported) = stock.reported.get().filter(|reported| reported.is_any_kept()) else {
+            return;
+        };
+        // Before the gate closes: a hand that keeps one after that notes it anew.
+        let late = memdesc::seeded!("noted too late that none is kept");
+        if !late {
+            reported.note_none_kept();
+        }
+        self.close().give_kept(stock, |block| block.order() >= reported.order());
+        if late {
+            reported.note_none_kept();
+        }
+    }
+
     /// Closes every slot and waits until nobody is inside.
     pub(crate) fn close(&self) -> Closed<'_> {
         let slots = self.slots.lock();
@@ -86,6 +105,13 @@ pub(crate) struct Closed<'a> {
 impl Closed<'_> {
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().map(|slot| &**slot)
+    }
+
+    /// Gives to the forest what hands keep and `is_wanted`.
+    pub(crate) fn give_kept(&self, stock: &Stock, is_wanted: impl Fn(Block) -> bool) {
+        self.slots().for_each(|slot| {
+            slot.give_kept(stock, &is_wanted);
+        });
     }
 }
 

@@ -5,8 +5,9 @@
 //! A free into a claimed word, or into a pending one, is a plain operation. A
 //! free elsewhere opens its pending word, and the one that waited in the same
 //! place is given: one RMW for all its places, and none on its own line if it
-//! is whole by then. A free of an order above 5 goes to the forest at once, and so
-//! does one of orders 3 to 5 that a reporter could report.
+//! is whole by then. A block of a whole region, order 9 and above, is kept, and the one
+//! of its order that was kept before is given. Orders 6 to 8 go to the forest at once,
+//! and so do 3 to 5 where a reporter could report them.
 //!
 //! # What always holds
 //!
@@ -18,10 +19,12 @@
 //! |---|---|
 //! | free into a claim or a pending word | 0 |
 //! | free elsewhere, level 0 | 1 per word touched, 1 more per 64 for the parent |
-//! | free elsewhere, other levels | 1, 1 more per 64 for the parent |
+//! | free of orders 6-8 | 1, 1 more per 64 for the parent |
+//! | free of orders 9-63 | 0; for the block before, as above |
 
 use super::code::{Code, word_at};
 use super::held::Held;
+use super::kept::Kept;
 use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
 use crate::forest::AlreadyFree;
 use crate::stock::Stock;
@@ -60,9 +63,12 @@ impl Slot {
         if code.is_small() {
             return self.give_keyed(stock, code.key(), code.small_mask());
         }
+        if Kept::is_for(code.order()) {
+            return self.give_large(stock, code);
+        }
         // What a reporter could report does not wait where it does not look.
         if !code.is_of_level_0() || stock.is_reportable(code.order()) {
-            return self.give_large(stock, code);
+            return self.give_shared(stock, code);
         }
         self.give_keyed(stock, code.key(), code.small_mask())?;
         self.note_pending(code.order(), word_at(code.key()));
@@ -122,9 +128,37 @@ impl Slot {
         self.pending_of(word_at(key))
     }
 
-    /// Gives a block of an order above those of claims, to the forest.
+    /// Keeps a block of a whole region or more, and gives the one that was kept before.
     #[inline(never)]
     fn give_large(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
+        let (place, order) = (code.place(), code.order());
+        let is_free = match stock.forest.word_near(place.level, place.word) {
+            Some(word) => word.load(Ordering::Relaxed) & place.mask != 0,
+            None => stock.forest.load(place.level, place.word) & place.mask != 0,
+        };
+        if is_free || self.kept.has(code, order) {
+            return Err(AlreadyFree);
+        }
+        if let Some(reported) = stock.reported.get() {
+            reported.note_kept(order);
+        }
+        match self.kept.put(code, order) {
+            None => Ok(()),
+            Some(before) => self.give_before(stock, before),
+        }
+    }
+
+    /// Gives a block that was kept, and says that the free which needed its place is
+    /// done. (Where it is free already, by a double free of which this hand could not
+    /// know, the first free stands.)
+    #[inline(never)]
+    fn give_before(&self, stock: &Stock, before: Code) -> Result<(), AlreadyFree> {
+        let _given = self.give_shared(stock, before);
+        Ok(())
+    }
+
+    /// Gives a block of an order above those of claims, to the forest.
+    fn give_shared(&self, stock: &Stock, code: Code) -> Result<(), AlreadyFree> {
         let place = code.place();
         self.orders.note_freed(code.order(), place.word);
         if self.is_warm(place.level, place.word)
@@ -264,9 +298,16 @@ impl Slot {
                 stock.forest.merge(level, word);
             }
         }
+        self.give_kept(stock, |_| true);
         for (word, mask) in self.pending.iter().chain(&self.claims).filter_map(Held::release) {
             self.give_word(stock, word, mask);
         }
+    }
+
+    /// Gives the blocks that are kept and that `is_wanted`; whether there were any.
+    pub(crate) fn give_kept(&self, stock: &Stock, is_wanted: impl Fn(Block) -> bool) -> bool {
+        let given = self.kept.drain(is_wanted).map(|code| self.give_before(stock, code));
+        given.count() > 0
     }
 }
 

@@ -107,7 +107,7 @@ impl Held {
     }
 
     /// The places held that `block` has.
-    pub(super) fn overlap(&self, block: Block) -> u64 {
+    pub(crate) fn overlap(&self, block: Block) -> u64 {
         let place = block.place();
         let (first, last) = (block.base().0, block.last().0);
         let word = self.word();

@@ -6,6 +6,7 @@ mod code;
 mod gate;
 mod give;
 mod held;
+mod kept;
 mod orders;
 mod place;
 mod slot;

@@ -7,14 +7,15 @@
 //!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
 //!  claim 1  word 0x42  mask 1111..
 //!  pending  word 0x97  mask 0100..   frees elsewhere, not yet given: word `w` at `w % 8`
+//!  kept[k]  block                    of order k, from 9 on: the last one that was freed
 //!  warm[l]  word                     of level l: not merged while it is ours
 //!  closed   0                        written by whoever reaches in
 //! ```
 //!
 //! # What always holds
 //!
-//! - Bits of a claim's or a pending mask belong to the hand: they are in no
-//!   forest word, in no other mask and in no other slot.
+//! - Bits of a claim's or a pending mask, and blocks that are kept, belong to the
+//!   hand: they are in no forest word, in no other mask and in no other slot.
 //! - A word is at most once among the claims and pending words of a slot.
 //! - Only the owner, inside its bracket, or a closer that found the slot closed
 //!   and not busy, touches anything but `closed`.
@@ -37,9 +38,11 @@
 //! # Cost
 //!
 //! A bracket is two plain stores and one load of lines that the owner has;
-//! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`].
+//! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`], and the last block
+//! of each order from 9 on that was freed through it.
 
 use super::held::Held;
+use super::kept::Kept;
 use super::orders::Orders;
 use crate::placement::Class;
 use lookup::Leaf;
@@ -58,8 +61,8 @@ pub(crate) const PENDING: usize = if cfg!(any(loom, shuttle)) { 1 } else { 8 };
 
 const _: () = assert!(PENDING <= 8, "a byte has a bit for each");
 
-/// Granules that one hand can hold away from everybody else: its claims and
-/// its pending words.
+/// Granules that one hand can hold away from everybody else beside what it keeps: its
+/// claims and its pending words.
 pub(crate) const HIDDEN_GRANULES: u64 = 64 * (CLAIMS + PENDING) as u64;
 
 /// No word.
@@ -84,6 +87,8 @@ pub(crate) struct Slot {
     /// Pending words that a block of order 3, 4 or 5 was freed into: for each
     /// order a byte, a bit for each word. (Some have left since.)
     pub(super) large: AtomicU64,
+    /// Larger blocks.
+    pub(super) kept: Kept,
     // Written by the owner when it moves on.
     /// The pending word that was opened last.
     pub(super) last: AtomicU64,
@@ -118,6 +123,7 @@ impl Slot {
             claims: core::array::from_fn(|_| Held::empty()),
             pending: core::array::from_fn(|_| Held::empty()),
             large: AtomicU64::new(0),
+            kept: Kept::nothing(),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
             trail: AtomicU64::new(0),
@@ -217,9 +223,15 @@ impl Slot {
     /// Whether some granule of `block` is held here.
     pub(crate) fn holds_any_of(&self, block: Block) -> bool {
         self.held().any(|held| held.overlap(block) != 0)
+            || self.kept().any(|kept| kept.overlaps(block))
     }
 
-    /// Takes a single granule out of what is held; `false` if it is not here.
+    /// The larger blocks that it keeps.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Block> {
+        self.kept.blocks()
+    }
+
+    /// Takes a single granule out of the masks; `false` if it is not there.
     pub(crate) fn carve(&self, one: Block) -> bool {
         self.held().any(|held| {
             let overlap = held.overlap(one);
@@ -230,7 +242,8 @@ impl Slot {
 
     /// Granules held away from everybody else.
     pub(crate) fn hidden_granules(&self) -> u64 {
-        self.held().map(|held| u64::from(held.mask().count_ones())).sum()
+        let held: u64 = self.held().map(|held| u64::from(held.mask().count_ones())).sum();
+        held + self.kept().map(|block| block.order().granules()).sum::<u64>()
     }
 }
 

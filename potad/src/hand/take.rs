@@ -8,7 +8,8 @@
 //! own: the word that a pair or four had to be searched for is one with room,
 //! and single granules out of it would pin it and leave the holes that they
 //! could have filled. Orders 3 to 5 come out of the pending words that they were
-//! freed into, as long as these wait. Else higher orders take one
+//! freed into, as long as these wait, and orders from 9 on first of all are the last
+//! block that was freed. Else higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
 //! every level each time. Where that has nothing, words that the same order was
@@ -26,11 +27,13 @@
 //! | orders 0-2 while a claim fits | 0 |
 //! | refill of 64 granules | 1, and 1 for a claim that is given back |
 //! | orders 3-5 while a pending word fits | 0 |
+//! | orders 9-63, the last block freed | 0 |
 //! | orders 3-63 in a warm word | 1 |
 
 use super::code::{Code, key_of};
 use super::give::large_byte;
 use super::held::Held;
+use super::kept::Kept;
 use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
 use crate::error::OutOfMemory;
 use crate::forest::{Forest, Taken, lowest_run};
@@ -72,8 +75,13 @@ impl Slot {
     fn take_large(&self, stock: &Stock, order: Order) -> Option<Code> {
         match order.level() {
             0 => self.take_waiting(stock, order),
-            level => self.take_warm(stock, order, level),
+            level => self.take_kept(order).or_else(|| self.take_warm(stock, order, level)),
         }
+    }
+
+    #[inline(always)]
+    fn take_kept(&self, order: Order) -> Option<Code> {
+        if Kept::is_for(order) { self.kept.take(order) } else { None }
     }
 
     #[inline(never)]
