@@ -3,12 +3,13 @@
 use crate::error::{Error, Refused};
 use crate::hand::{HIDDEN_GRANULES, Slot};
 use crate::handles::{BareBlock, RawBlock};
+use crate::home::Home;
 use crate::placement::Class;
 use crate::{Block, Zone};
 use core::fmt;
 use memdesc::sync::Arc;
 use memdesc::sync::atomic::Ordering;
-use memdesc::{Descriptor, Order, OwnerId};
+use memdesc::{Descriptor, Fresh, Order, OwnerId};
 
 /// A front on a zone for one thread or vCPU: orders 0 to 2 cost no
 /// read-modify-write while it is hot.
@@ -135,7 +136,31 @@ impl Hand {
         owner: OwnerId,
         body: T,
     ) -> Result<Block<T>, Refused<T>> {
-        let fresh = self.zone.fresh(owner, body)?;
+        // The type is named before anything is taken: what was taken for a type
+        // without a name would go back at once.
+        let state = self.zone.state();
+        if state.kinds.of::<T>().is_none()
+            && let Err(why) = self.zone.register_kind::<T>()
+        {
+            return Err(Refused { given: body, why });
+        }
+        let fresh = self.zone.unnamed(owner, body)?;
+        match state.take_typed_hot(&self.slot, order, fresh) {
+            Ok(published) => {
+                state.tree.settle();
+                Ok(Block::new(published))
+            }
+            Err(fresh) => self.alloc_slow(order, fresh),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow<T: Descriptor>(
+        &mut self,
+        order: Order,
+        fresh: Fresh<Home, T>,
+    ) -> Result<Block<T>, Refused<T>> {
         self.zone
             .publish_typed(fresh, |publish| self.zone.state().take_with(&self.slot, order, publish))
     }

@@ -3,7 +3,6 @@
 //! A descriptor keeps its zone alive, so a reference may outlive every handle
 //! on the potad and still be put soundly.
 
-#[cfg(feature = "std")]
 use crate::Ref;
 use crate::hand::Code;
 use crate::hand::Slot;
@@ -11,9 +10,7 @@ use crate::state::State;
 use core::fmt;
 use lookup::LookupError;
 use memdesc::sync::Arc;
-use memdesc::{Block, Dead, Garbage, Kinds, Order};
-#[cfg(feature = "std")]
-use memdesc::{Descriptor, Fresh};
+use memdesc::{Block, Dead, Descriptor, Fresh, Garbage, Kinds, Order};
 
 /// A handle on the state of a zone, 8 bytes.
 #[derive(Clone)]
@@ -112,7 +109,6 @@ impl State {
 
     /// The whole of a hot typed allocation: enters, takes, publishes, leaves.
     /// The descriptor comes back if anything else is to be done.
-    #[cfg(feature = "std")]
     #[inline(always)]
     pub(crate) fn take_typed_hot<T: Descriptor>(
         &self,
@@ -135,7 +131,6 @@ impl State {
     }
 
     /// The same of any order, and where the hand has to go for more.
-    #[cfg(feature = "std")]
     #[inline(never)]
     fn take_typed_any<T: Descriptor>(
         &self,
@@ -151,7 +146,6 @@ impl State {
     }
 
     /// Publishes the long way; what cannot be published goes back.
-    #[cfg(feature = "std")]
     #[cold]
     #[inline(never)]
     fn publish_far_typed<T: Descriptor>(

@@ -205,6 +205,9 @@ fn thirty_one_kinds_fit_and_the_thirty_second_is_refused() {
     let results = allocate(&ram);
     assert!(results[..31].iter().all(Result::is_ok));
     assert!(matches!(results[31], Err(Error::Kind(_))));
+    let mut hand = ram.hand();
+    assert!(matches!(hand.alloc(Order::ZERO, K32).unwrap_err().why, Error::Kind(_)));
+    drop(hand.alloc(Order::ZERO, K31).unwrap());
     assert_eq!(ram.validate(), Ok(ram.granules()));
 }
 
