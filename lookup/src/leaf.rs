@@ -29,7 +29,8 @@
 //! One user at a time; two at once may lose words, as breaking the rule of
 //! ownership does, and nothing worse. A hit costs four loads of lines that are
 //! the user's own, and two of lines that are written when a node is unlinked, if
-//! ever; one by way of a section, a load more per level.
+//! ever; one by way of a section, a load more per level. At the first slot of a
+//! line it asks for the next line of the node, to be written.
 
 use crate::immediate::forget_owner;
 use crate::node::Nodes;
@@ -44,7 +45,12 @@ use core::ptr::NonNull;
 use memdesc::sync::atomic::{AtomicPtr, Ordering};
 use memdesc::sync::barrier;
 use memdesc::sync::own::AtomicU64;
-use memdesc::{AtomicWord, Block, Granule, Home, Immediate, Order, Word, seeded};
+use memdesc::{
+    AtomicWord, Block, Granule, Home, Immediate, Order, Word, prefetch_to_write, seeded,
+};
+
+/// Slots of a line.
+const LINE: usize = 8;
 
 /// Sections whose nodes are kept at hand.
 const SECTIONS: usize = if cfg!(loom) { 1 } else { 8 };
@@ -232,7 +238,12 @@ impl<H: Home> Tree<H> {
         at: Granule,
         follow: Follow,
     ) -> Option<&AtomicWord> {
-        Some(&self.group_at_hand(leaf, at, follow)?[place_of(at, 0)])
+        let (group, place) = (self.group_at_hand(leaf, at, follow)?, place_of(at, 0));
+        // Who comes to the first slot of a line comes to the next line before long,
+        // which may be with another processor. (Elsewhere: the same line.)
+        let ahead = if place.is_multiple_of(LINE) { LINE } else { 0 };
+        prefetch_to_write(&raw const group[(place + ahead) % 64]);
+        Some(&group[place])
     }
 
     /// The node of level 0 around a granule, if a short cut leads there.

@@ -72,7 +72,7 @@ pub use pages::{Blank, Page, PageArray, PageBox, pool_pages};
 #[doc(hidden)]
 pub use parted::{Far, Near, Whole};
 #[doc(hidden)]
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_to_write};
 #[cfg(all(loom, crossbeam_loom))]
 pub use reclaim::ModelBody;
 pub use reclaim::{Guard, InSignal, Participant, pin};
