@@ -216,20 +216,40 @@ impl fmt::Debug for Garbage {
     }
 }
 
-/// Bytes that were handed to the epoch and not freed yet.
+/// Bytes that were handed to the epoch and not freed yet: the sum of all. Each
+/// thread counts in one of them, so that threads seldom share a line; what one has
+/// retired another may free, so each by itself may be below zero.
 #[cfg(not(loom))]
-static RETIRED: AtomicUsize = AtomicUsize::new(0);
+static RETIRED: [Count; COUNTS] = [const { Count(AtomicUsize::new(0)) }; COUNTS];
 
-// Relaxed, all three: a figure, which orders nothing.
+#[cfg(not(loom))]
+const COUNTS: usize = if cfg!(all(feature = "std", not(shuttle))) { 16 } else { 1 };
+
+/// A count, on a line of its own.
+#[cfg(not(loom))]
+#[repr(align(128))]
+struct Count(AtomicUsize);
+
+// Relaxed, all of them: a figure, which orders nothing.
 
 #[cfg(not(loom))]
 fn retired(bytes: usize) {
-    RETIRED.fetch_add(bytes, Ordering::Relaxed);
+    count().fetch_add(bytes, Ordering::Relaxed);
 }
 
 #[cfg(not(loom))]
 fn freed(bytes: usize) {
-    RETIRED.fetch_sub(bytes, Ordering::Relaxed);
+    count().fetch_sub(bytes, Ordering::Relaxed);
+}
+
+/// The calling thread's.
+#[cfg(not(loom))]
+fn count() -> &'static AtomicUsize {
+    #[cfg(all(feature = "std", not(shuttle)))]
+    let own = crate::local::number();
+    #[cfg(not(all(feature = "std", not(shuttle))))]
+    let own = 0;
+    &RETIRED[own % COUNTS].0
 }
 
 /// Bytes of descriptors that died and are not freed yet, of the whole process:
@@ -250,7 +270,10 @@ fn freed(bytes: usize) {
 /// ```
 #[cfg(not(loom))]
 pub fn retired_bytes() -> usize {
-    let waiting = RETIRED.load(Ordering::Relaxed);
+    let waiting = RETIRED.iter().map(|count| count.0.load(Ordering::Relaxed));
+    // Looked at one after the other, while others count: what was added may be missed
+    // where its taking away is not.
+    let waiting = waiting.fold(0, usize::wrapping_add).cast_signed().max(0).cast_unsigned();
     #[cfg(feature = "std")]
     let waiting = waiting + crate::local::bytes_in_bag();
     waiting

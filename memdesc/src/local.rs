@@ -34,6 +34,8 @@ use crate::parted::{Far, Near, Whole};
 #[cfg(not(shuttle))]
 use crate::slab::{self, CLASSES, Class, Magazines};
 use crate::sync::TryArc;
+#[cfg(not(shuttle))]
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Guard, Home, pin};
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -92,6 +94,26 @@ impl Given {
 unsafe fn give_erased<H: Home>(anchor: NonNull<()>, units: u64) {
     // SAFETY: promised by the caller.
     unsafe { Anchor::give(anchor.cast::<Anchor<H>>(), units) };
+}
+
+#[cfg(not(shuttle))]
+crate::sync::thread_local! {
+    static NUMBER: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+}
+
+/// A number of the thread: small, and most often its own.
+#[cfg(not(shuttle))]
+pub(crate) fn number() -> usize {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.try_with(|number| match number.get() {
+        0 => {
+            // Relaxed: any will do.
+            number.set(LAST.fetch_add(1, Ordering::Relaxed) % usize::from(u16::MAX) + 1);
+            number.get()
+        }
+        number => number,
+    });
+    number.unwrap_or(0)
 }
 
 /// Runs `operate` on what the thread keeps, unless it is not to be had.

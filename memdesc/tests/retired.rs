@@ -59,6 +59,18 @@ fn what_is_retired_is_bounded_unless_a_reader_stalls() {
 
     go_on.send(()).unwrap();
     reader.join().unwrap();
+    all_is_freed();
+
+    // What one thread has retired another frees: the sum is exact all the same.
+    std::thread::scope(|scope| {
+        let threads = [(); 3].map(|()| scope.spawn(|| pairs(&ram, kind, 1000)));
+        // Joined one by one, so that they have ended, and handed over what they kept.
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    all_is_freed();
+}
+
+fn all_is_freed() {
     for _ in 0..100 {
         pin().flush();
     }
