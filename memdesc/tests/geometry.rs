@@ -162,3 +162,40 @@ fn sums_stay_in_the_index_space() {
     let over = Block::new(Granule(MAX_GRANULES), Order::ZERO).unwrap_err();
     assert_eq!(over, GeometryError::OutsideIndexSpace { granule: MAX_GRANULES });
 }
+
+#[test]
+fn ranges_cover_overlap_and_share_as_their_granules_do() {
+    let ranges: Vec<_> = (0..7u64)
+        .flat_map(|first| (first..7).map(move |last| (first, last)))
+        .map(|(first, last)| Granules::new(Granule(first), Granule(last)).unwrap())
+        .collect();
+    for (one, other) in ranges.iter().flat_map(|one| ranges.iter().map(move |o| (*one, *o))) {
+        let (mine, theirs) = (one.first().0..=one.last().0, other.first().0..=other.last().0);
+        let shared: Vec<_> = mine.clone().filter(|at| theirs.contains(at)).collect();
+        assert_eq!(one.covers(other), theirs.clone().all(|at| mine.contains(&at)));
+        assert_eq!(one.overlaps(other), !shared.is_empty(), "{one:?} {other:?}");
+        let both = one.intersection(other);
+        assert_eq!(both.map(|both| both.first().0), shared.first().copied());
+        assert_eq!(both.map(|both| both.last().0), shared.last().copied());
+    }
+}
+
+#[test]
+fn a_single_granule_is_decoded_in_short() {
+    for block in blocks_of_the_world() {
+        let single = (block.order() == Order::ZERO).then_some(block.base());
+        assert_eq!(Block::decode_single(block.encode()), single);
+    }
+    let last = Block::containing(Granule(MAX_GRANULES - 1), Order::ZERO);
+    assert_eq!(Block::decode_single(last.encode()), Some(last.base()));
+    assert_eq!(Block::decode_single(0), None);
+}
+
+#[test]
+fn an_address_is_aligned_to_its_lowest_bit() {
+    for order in Order::all() {
+        assert_eq!(Order::alignment_of(order.granules()), order);
+        assert_eq!(Order::alignment_of(order.granules() | 1 << 63), order);
+    }
+    assert_eq!(Order::alignment_of(0), Order::MAX);
+}
