@@ -100,3 +100,118 @@ impl<H: Home> Walk<'_, '_, H> {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use memdesc::{Dead, Descriptor, Fresh, Immediate, Kinds, Order, OwnerId, Subtype, Word};
+
+    struct Ram(Kinds);
+    impl Home for Ram {
+        fn kinds(&self) -> &Kinds {
+            &self.0
+        }
+        fn teardown(dead: Dead<Self>) {
+            // What is broken here leaks.
+            let _kept = dead;
+        }
+    }
+
+    struct Folio;
+    impl Descriptor for Folio {
+        const NAME: &'static str = "folio";
+    }
+
+    fn block(at: u64, order: u32) -> Block {
+        Block::new(Granule(at), Order::new(order).unwrap()).unwrap()
+    }
+
+    fn raw(order: u32) -> Immediate {
+        Immediate::new(Subtype::Raw, OwnerId(1), Order::new(order).unwrap())
+    }
+
+    /// A tree of one block at 8 and one beside it, and its slots.
+    fn tree() -> Tree<Ram> {
+        let tree = Tree::new();
+        tree.publish_immediate(block(8, 3), raw(3)).unwrap();
+        tree.publish_immediate(block(4, 2), raw(2)).unwrap();
+        let said = Summary { immediates: 2, granules: 12, attached_nodes: 3, descriptors: 0 };
+        assert_eq!(tree.validate(), Ok(said));
+        tree
+    }
+
+    fn slot(tree: &Tree<Ram>, at: u64, level: u32) -> &memdesc::AtomicWord {
+        let place = (at >> (ORDERS_PER_LEVEL * level) & 63) as usize;
+        &tree.group_at(Granule(at), level).unwrap()[place]
+    }
+
+    #[test]
+    fn a_slot_that_does_not_name_its_block_is_named() {
+        let others = [Word::EMPTY, raw(3).with_cookie(7).pack(), raw(2).pack(), raw(6).pack()];
+        for (at, other) in (8..16).flat_map(|at| others.map(|other| (at, other))) {
+            let tree = tree();
+            slot(&tree, at, 0).store(other, Ordering::Relaxed);
+            // Found at the first slot that disagrees, or at the first of the block.
+            let Err(LookupError::Inconsistent { at: named }) = tree.validate() else {
+                panic!("{other:?} at {at} is not noticed");
+            };
+            assert!(block(8, 3).covers(named), "{named:?}");
+        }
+        let tree = tree();
+        slot(&tree, 15, 0).store(raw(3).pack().poisoned(), Ordering::Relaxed);
+        assert!(tree.validate().is_ok(), "poisoned or not");
+    }
+
+    #[test]
+    fn a_link_where_none_can_be_is_named() {
+        let at = |level| Err(LookupError::Inconsistent { at: slot_block(Granule(1 << 30), level) });
+        let link = tree().link_to(Granule(8)).unwrap();
+        for level in [0, 4, 5] {
+            let tree = tree();
+            let order = ORDERS_PER_LEVEL * level;
+            let word = raw(order);
+            tree.publish_immediate(block(1 << 30, order), word).unwrap();
+            slot(&tree, 1 << 30, level).store(link, Ordering::Relaxed);
+            assert_eq!(tree.validate(), at(level));
+        }
+    }
+
+    #[test]
+    fn what_lives_under_a_block_above_the_sections_overlaps_it() {
+        for (order, at) in [(24, 1 << 20), (30, 5 << 24)] {
+            let tree = Tree::<Ram>::new();
+            tree.publish_immediate(block(0, order), raw(order)).unwrap();
+            // By its word alone, past the refusal.
+            let large = slot(&tree, 0, order / 6).swap(Word::EMPTY, Ordering::Relaxed);
+            let small = if order == 24 { 0 } else { 24 };
+            tree.publish_immediate(block(at, small), raw(small)).unwrap();
+            slot(&tree, 0, order / 6).store(large, Ordering::Relaxed);
+            let Err(LookupError::Overlap { asked, found }) = tree.validate() else {
+                panic!("2^{small} lives under 2^{order}, unnoticed");
+            };
+            assert_eq!(asked, block(0, order));
+            assert!(found.contains(Granule(at)));
+        }
+        // What lives beside it does not.
+        let tree = Tree::<Ram>::new();
+        tree.publish_immediate(block(0, 24), raw(24)).unwrap();
+        tree.publish_immediate(block(1 << 24, 0), raw(0)).unwrap();
+        tree.publish_immediate(block(1 << 30, 24), raw(24)).unwrap();
+        let said = tree.validate().unwrap();
+        assert_eq!((said.immediates, said.granules), (3, (2 << 24) + 1));
+    }
+
+    #[test]
+    fn a_dead_descriptor_that_is_named_still_is_noticed() {
+        let ram = memdesc::Keep::new(Ram(Kinds::new()));
+        ram.kinds().register::<Folio>().unwrap();
+        let tree = Tree::<Ram>::new();
+        let folio = Fresh::of(&ram, OwnerId(1), Folio).ok().unwrap();
+        let folio = tree.publish(block(8, 1), folio).unwrap();
+        let said = tree.validate().unwrap();
+        assert_eq!((said.descriptors, said.granules), (1, 2));
+        drop(folio);
+        let dead = LookupError::Inconsistent { at: block(8, 1) };
+        assert_eq!(tree.validate(), Err(dead));
+    }
+}

@@ -387,3 +387,53 @@ fn a_short_cut_to_a_node_that_was_unlinked_leads_nowhere() {
         assert!(tree.clear_by(&leaf, one));
     }
 }
+
+/// A short cut to a section leads to that section, whichever it is, and to nodes
+/// of the level that is asked for.
+#[test]
+fn short_cuts_to_sections_lead_each_to_its_own() {
+    let (ram, guard) = (Ram::new(), pin());
+    let tree = ram.tree();
+    for section in [0, 1, 2, 3, 5, 64, 1000] {
+        let leaf = tree.leaf();
+        let base = section << 18;
+        // A node of each level: kept by a block of its own.
+        let kept = [block(base, 0), block(base + 4096, 6), block(base + (2 << 12), 12)];
+        for (one, order) in kept.into_iter().zip([0, 6, 12]) {
+            tree.publish_immediate(one, raw(1, order)).unwrap();
+        }
+        tree.lead(&leaf, kept[0]);
+        let inner = [block(base + 4096 + 128, 7), block(base + (3 << 12), 12), block(base + 1, 0)];
+        for (one, order) in inner.into_iter().zip([7, 12, 0]) {
+            assert!(tree.publish_by(&leaf, one, raw(2, order)), "{one} in section {section}");
+            assert!(!tree.publish_by(&leaf, one, raw(2, order)), "{one} is there");
+            let found = tree.find(one.last(), &guard).unwrap();
+            assert_eq!((found.block(), found.immediate()), (one, Some(raw(2, order))));
+            let half = Block::new(one.base(), one.order().half().unwrap_or(Order::ZERO)).unwrap();
+            assert_eq!(tree.clear_by(&leaf, half), half == one, "half of a block is none");
+            assert_eq!(tree.clear_by(&leaf, one), half != one);
+            assert!(tree.find(one.base(), &guard).is_none());
+        }
+        tree.validate().unwrap();
+        for one in kept {
+            assert!(tree.clear_by(&leaf, one), "{one}");
+        }
+    }
+    assert_eq!(tree.validate().unwrap().granules, 0);
+}
+
+/// A tree makes the short cuts of its own leaves alone.
+#[test]
+fn no_tree_leads_the_leaf_of_another() {
+    let (ram, other) = (Ram::new(), Ram::new());
+    let leaf = other.tree().leaf();
+    for ram in [&ram, &other] {
+        ram.tree().publish_immediate(block(0, 0), raw(1, 0)).unwrap();
+    }
+    ram.tree().lead(&leaf, block(0, 0));
+    assert!(!other.tree().publish_by(&leaf, block(1, 0), raw(1, 0)), "it was led nowhere");
+    other.tree().lead(&leaf, block(0, 0));
+    assert!(other.tree().publish_by(&leaf, block(1, 0), raw(1, 0)));
+    assert_eq!(ram.tree().validate().unwrap().granules, 1);
+    assert_eq!(other.tree().validate().unwrap().granules, 2);
+}

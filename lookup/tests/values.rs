@@ -141,3 +141,23 @@ fn a_range_beyond_a_node_is_set_outside_too() {
         std::thread::yield_now();
     }
 }
+
+/// What was found is equal where both its value and its range are.
+#[test]
+fn what_is_found_is_compared_by_value_and_range() {
+    let map = Ranges::<Arc<u16>>::with_pages(Pages::Any);
+    for (first, last, value) in [(0, 9, 1), (20, 29, 1), (40, 49, 2)] {
+        map.set(addresses(first, last), Arc::new(value)).unwrap();
+    }
+    let other = Ranges::<Arc<u16>>::with_pages(Pages::Any);
+    other.set(addresses(0, 9), Arc::new(2)).unwrap();
+    let guard = pin();
+    let find = |at| map.find(at, &guard).unwrap();
+    assert!(find(0) == find(9), "one range, one value");
+    assert!(find(0) != find(20), "another range");
+    assert!(find(20) != find(40), "another of both");
+    assert!(other.find(0, &guard).unwrap() != find(0), "another value");
+    assert_eq!(print(&find(20)), "1 of 0x14..=0x1d");
+    assert_eq!(print(&addresses(0x14, 0x1d)), "0x14..=0x1d");
+    assert_eq!(addresses(0x14, 0x1d).to_string(), "0x14..=0x1d");
+}
