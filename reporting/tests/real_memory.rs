@@ -427,3 +427,38 @@ fn scattered_pages_go_in_one_list_and_their_neighbours_stay() {
     let zeroed = Outcome::ReportedZeroed;
     assert_eq!(outcomes, [zeroed, Outcome::Failed, zeroed]);
 }
+
+/// A file's driver takes whole pages, many at once, and says whether it looks.
+#[test]
+fn a_files_driver_says_what_it_can_take() {
+    let file = memfd("caps", MemfdFlags::empty());
+    file.write_all_at(&vec![0xa5; BYTES], 0).unwrap();
+    let driver = Memfd::new(&file, whole_file()).unwrap();
+    let page = PAGE as u64;
+    let caps = driver.caps();
+    assert_eq!((caps.min_bytes, caps.align, caps.max_ranges), (page, page, 256));
+    assert_eq!((caps.max_bytes, caps.lazy, caps.posts), (u64::MAX, false, false));
+    // What is no whole page is refused, and nothing is lost.
+    let mut driver = driver.with_verify(Verify::Never).unwrap();
+    let policy = Policy::eager();
+    let other = Memfd::new(&file, whole_file()).unwrap();
+    // A call's control is that of a reporter that lives.
+    let reporter = Reporter::new(source(), other, policy).unwrap();
+    let control = reporter.control();
+    let part = Range { at: ByteRange::new(ORIGIN, page / 2).unwrap(), ticket: Ticket(0) };
+    let whole = Range { at: ByteRange::new(ORIGIN + page, page).unwrap(), ticket: Ticket(1) };
+    let mut outcomes = [Outcome::NotTried; 2];
+    driver.report(&[part, whole], &mut outcomes, &control).unwrap();
+    assert_ne!(outcomes[0], Outcome::ReportedZeroed);
+    assert_eq!(outcomes[1], Outcome::ReportedZeroed);
+    let mut read = vec![1; 3 * PAGE];
+    file.read_exact_at(&mut read, 0).unwrap();
+    let expected = [vec![0xa5; PAGE], vec![0; PAGE], vec![0xa5; PAGE]].concat();
+    assert!(read == expected, "the page alone is gone");
+    // With looks it is the same.
+    let mut driver = driver.with_verify(Verify::Always).unwrap();
+    driver.report(&[whole], &mut outcomes[..1], &control).unwrap();
+    assert_eq!(outcomes[0], Outcome::ReportedZeroed);
+    control.cancel();
+    assert_eq!(driver.report(&[whole], &mut outcomes[..1], &control), Err(Stop::Cancelled));
+}

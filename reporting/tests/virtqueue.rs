@@ -279,3 +279,36 @@ fn a_ring_outside_guest_memory_is_refused() {
     let refused = VirtDriver::new(memory, ring(), Bell::default(), Vouch::Nothing, 48);
     assert!(matches!(refused, Err(VirtDriverError::Page { page_bytes: 48 })));
 }
+
+/// A call that posts nothing tells nobody; one that posts tells once. What is out
+/// is counted, and no more is taken than there are descriptors.
+#[test]
+fn a_driver_rings_once_for_what_it_posts() {
+    let (memory, bell) = (memory(&memfd()), Bell::default());
+    let driver = VirtDriver::new(memory, ring(), bell.clone(), Vouch::Nothing, PAGE);
+    let mut driver = driver.unwrap();
+    let said = format!("{driver:?}");
+    assert!(said.starts_with("VirtDriver"), "{said}");
+    let source = ZoneSource::attach(zone(), Order::ZERO).unwrap();
+    let reporter = Reporter::new(source, Recording::new(), policy()).unwrap();
+    let control = reporter.control();
+    let rung = || bell.rung.load(Ordering::Relaxed);
+    driver.report(&[], &mut [], &control).unwrap();
+    assert_eq!((rung(), driver.in_flight(), driver.last_fault()), (0, 0, None));
+    let range = |at: u64| Range {
+        at: ByteRange::new((RING_PAGES + at) * PAGE, PAGE).unwrap(),
+        ticket: Ticket(at),
+    };
+    let mut outcomes = [Outcome::NotTried; 20];
+    driver.report(&[range(0), range(1)], &mut outcomes[..2], &control).unwrap();
+    assert_eq!((rung(), driver.in_flight()), (1, 2));
+    assert_eq!(outcomes[..3], [Outcome::Posted, Outcome::Posted, Outcome::NotTried]);
+    assert_eq!(driver.doorbell().rung.load(Ordering::Relaxed), 1);
+    // Sixteen descriptors: two are out.
+    let many: Vec<_> = (2..20).map(range).collect();
+    assert_eq!(driver.report(&many, &mut outcomes[2..], &control), Err(Stop::Busy));
+    assert_eq!((rung(), driver.in_flight()), (2, 16));
+    assert_eq!(outcomes.iter().filter(|said| **said == Outcome::Posted).count(), 16);
+    let none_left = driver.report(&many[..1], &mut outcomes[..1], &control);
+    assert_eq!((none_left, rung()), (Err(Stop::Busy), 2));
+}
