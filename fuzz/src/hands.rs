@@ -12,8 +12,17 @@ use potad::{BareBlock, Error, RawBlock};
 const MOST: usize = 3;
 
 impl World {
+    /// Notes who takes or gives.
+    pub(crate) fn uses(&mut self, by: usize) {
+        let by = if by < self.hands.len() { by } else { usize::MAX };
+        if self.user.replace(by) != Some(by) {
+            self.given.clear();
+        }
+    }
+
     /// Another hand, or one less.
     pub fn turn_hands(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        self.user = None;
         if self.hands.len() < MOST && !bytes.once_in(3) {
             self.hands.push(self.zone.hand());
             return true;
@@ -43,6 +52,7 @@ impl World {
 
     /// A bare block.
     pub fn alloc_bare(&mut self, order: Order, by: usize) -> Option<BareBlock> {
+        self.uses(by);
         let taken = match self.hands.get_mut(by) {
             None => self.zone.alloc_bare(order),
             Some(hand) => hand.alloc_bare(order),
@@ -52,6 +62,7 @@ impl World {
 
     /// A raw block.
     pub fn alloc_raw(&mut self, order: Order, owner: OwnerId, by: usize) -> Option<RawBlock> {
+        self.uses(by);
         let taken = match self.hands.get_mut(by) {
             None => self.zone.alloc_raw(order, owner),
             Some(hand) => hand.alloc_raw(order, owner),
@@ -62,27 +73,32 @@ impl World {
     /// Frees a live block.
     pub fn free_bare(&mut self, block: BareBlock, by: usize) {
         let place = block.block();
+        self.uses(by);
         let freed = match self.hands.get_mut(by) {
             None => self.zone.free_bare(block),
             Some(hand) => hand.free_bare(block),
         };
         freed.expect("live");
+        self.given.push(place);
         self.gave(place.base().0, place.last().0);
     }
 
     /// Frees a live block.
     pub fn free_raw(&mut self, block: RawBlock, by: usize) {
         let place = block.block();
+        self.uses(by);
         let freed = match self.hands.get_mut(by) {
             None => self.zone.free_raw(block),
             Some(hand) => hand.free_raw(block),
         };
         freed.expect("live");
+        self.given.push(place);
         self.gave(place.base().0, place.last().0);
     }
 
     /// So many blocks, or all that there are; and whether it was that many.
     pub fn alloc_many(&mut self, order: Order, count: usize, by: usize) -> (Vec<BareBlock>, bool) {
+        self.uses(by);
         let mut out = Vec::new();
         let taken = match self.hands.get_mut(by) {
             None => self.zone.alloc_many(order, count, |block| out.push(block)),
@@ -104,12 +120,46 @@ impl World {
     /// Frees live blocks; returns whether there were any.
     pub fn free_many(&mut self, blocks: Vec<BareBlock>, by: usize) -> bool {
         let places: Vec<_> = blocks.iter().map(BareBlock::block).collect();
+        self.uses(by);
         let freed = match self.hands.get_mut(by) {
             None => self.zone.free_many(blocks),
             Some(hand) => hand.free_many(blocks),
         };
         assert_eq!(freed.expect("live"), places.len());
         places.iter().for_each(|place| self.gave(place.base().0, place.last().0));
+        self.given.extend(&places);
         !places.is_empty()
+    }
+
+    /// Frees again what its user has freed, and nobody else can have taken: it must
+    /// hear so, wherever the first free is by now.
+    pub fn free_again(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let choice = usize::from(bytes.byte());
+        // What failed, or is leaving, goes other ways.
+        let (Some(by), true, true) = (self.user, self.failed.is_empty(), self.leaving.is_empty())
+        else {
+            return false;
+        };
+        let word = |at: u64| (at & !63, at | 63);
+        let is_known = |block: &&Block| {
+            let (first, last) = word(block.base().0);
+            // Of a whole word there is a larger block, which a free does not see.
+            block.order().level() == 0
+                && self.free.covers(block.base().0, block.last().0)
+                && !self.free.covers(first, last)
+        };
+        let known: Vec<&Block> = self.given.iter().filter(is_known).collect();
+        if known.is_empty() {
+            return false;
+        }
+        let place = *known[choice % known.len()];
+        let again = self.zone.bare_at(place.base(), place.order()).expect("in reach");
+        let freed = match self.hands.get_mut(by) {
+            None => self.zone.free_bare(again),
+            Some(hand) => hand.free_bare(again),
+        };
+        let asked = place.granules();
+        assert_eq!(freed.expect_err("it is free").why, Error::DoubleFree { asked });
+        true
     }
 }

@@ -11,6 +11,7 @@ pub mod busy;
 mod bytes;
 mod hands;
 mod heap;
+mod kept;
 mod memory;
 pub mod ranges;
 pub mod reporting;
@@ -23,6 +24,7 @@ pub mod world;
 
 pub use bytes::Bytes;
 pub use heap::Heap;
+pub use kept::{Kept, write_before_a_panic};
 pub use memory::Memory;
 pub use tally::Tally;
 

@@ -15,13 +15,13 @@
 //! What a device keeps, and what is held, is told by the stories of the reporting
 //! crate's own tests.
 
-use crate::world::World;
-use crate::{Bytes, Tally};
+use crate::world::{Shape, World};
+use crate::{Bytes, Kept, Tally};
 use memdesc::{Block as Place, FailureKind, Granule, Order};
-use potad::{BareBlock, Content};
+use potad::{BareBlock, Content, Zone};
 use reporting::backend::{Answer, Recording};
 use reporting::{Age, Outcome, Policy, PulledEnd, Reporter, Rule, ZoneSource};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a story is made of.
@@ -79,6 +79,61 @@ impl Mood {
 /// What became of the ranges of a call, as the host sees it.
 type Told = Arc<Mutex<Vec<(u64, u64, Outcome)>>>;
 
+/// A zone with a reporter attached: there can be but one.
+#[derive(Debug)]
+struct Site {
+    source: Arc<ZoneSource>,
+    world: World,
+}
+
+impl Site {
+    /// Attaches by one of the calls that do.
+    fn new(
+        shape: Shape,
+        order: Order,
+        attach: fn(Zone, Order) -> Result<ZoneSource, potad::Error>,
+    ) -> Self {
+        let world = World::new(shape);
+        let source = attach(world.zone.clone(), order).expect("the first one");
+        assert!(ZoneSource::attach(world.zone.clone(), order).is_err(), "a second one");
+        Self { source: Arc::new(source), world }
+    }
+
+    /// As it was at first, nothing reported: whatever the host knows of what is
+    /// free, all of it can be had.
+    fn restore(&mut self) {
+        self.world.restore();
+        let zone = &self.world.zone;
+        let mut orders: Vec<_> =
+            self.world.free.cover().iter().map(|block| block.order()).collect();
+        orders.sort_by(|one, other| other.cmp(one));
+        let all: Vec<_> =
+            orders.into_iter().map(|order| zone.alloc_bare(order).expect("free")).collect();
+        assert_eq!(zone.reported_granules(), 0);
+        zone.free_many(all).expect("live");
+    }
+}
+
+/// Whether the memory was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Began {
+    Present,
+    Absent,
+}
+
+/// What a story begins with.
+fn begin(bytes: &mut Bytes<'_>) -> (Shape, Order, Began) {
+    let shape = Shape::small(bytes);
+    // Of a large zone not each granule: a pass would be all of the story.
+    let orders = if shape.is_large() { [3, 6, 6, 9] } else { [0u32, 1, 3, 6] };
+    let order = Order::new(bytes.one_of(&orders)).expect("below 64");
+    (shape, order, if bytes.once_in(4) { Began::Absent } else { Began::Present })
+}
+
+std::thread_local! {
+    static KEPT: RefCell<Kept<(Shape, Order), Site>> = const { RefCell::new(Kept::new()) };
+}
+
 /// Tells one story.
 ///
 /// # Panics
@@ -86,7 +141,50 @@ type Told = Arc<Mutex<Vec<(u64, u64, Outcome)>>>;
 /// If the allocator or the reporter does not do as the reference does.
 pub fn run(data: &[u8]) -> Tally {
     let mut bytes = Bytes::new(data);
-    let Some(mut story) = Story::new(&mut bytes) else { return Tally::new(&OPERATIONS) };
+    let (shape, order, began) = begin(&mut bytes);
+    let site = match began {
+        Began::Present => Site::new(shape, order, ZoneSource::attach),
+        Began::Absent => Site::new(shape, order, ZoneSource::attach_absent),
+    };
+    let (tally, site) = tell(site, order, began, bytes, 4);
+    site.world.check_stats();
+    site.world.check();
+    tally
+}
+
+/// Tells one story in a world that is kept, which is looked at as a whole less
+/// often.
+///
+/// # Panics
+///
+/// If the allocator or the reporter does not do as the reference does.
+pub fn run_kept(data: &[u8]) -> Tally {
+    let mut bytes = Bytes::new(data);
+    let (shape, order, began) = begin(&mut bytes);
+    let key = (shape, order);
+    let make = |_: &_| Site::new(shape, order, ZoneSource::attach);
+    let site = KEPT.with_borrow_mut(|kept| kept.take(key, make));
+    if began == Began::Absent {
+        for span in site.world.zone.spans() {
+            ZoneSource::note_absent(&site.world.zone, span.first, span.last);
+        }
+    }
+    let (tally, mut site) = tell(site, order, began, bytes, 16);
+    site.world.check_now_and_then();
+    site.restore();
+    KEPT.with_borrow_mut(|kept| kept.put(&key, site, data));
+    tally
+}
+
+fn tell(
+    site: Site,
+    order: Order,
+    began: Began,
+    mut bytes: Bytes<'_>,
+    check_every: u32,
+) -> (Tally, Site) {
+    let source = Arc::clone(&site.source);
+    let mut story = Story::new(site, order, began, &mut bytes);
     let mut tally = Tally::new(&OPERATIONS);
     let mut steps = 0u32;
     while !bytes.is_empty() {
@@ -94,34 +192,55 @@ pub fn run(data: &[u8]) -> Tally {
         let was_done = story.step(operation, &mut bytes);
         tally.count(operation, was_done);
         steps += 1;
-        if steps.is_multiple_of(4) {
+        if steps.is_multiple_of(check_every) {
             story.world.check();
         }
     }
-    story.end();
-    tally
+    (tally, Site { source, world: story.end() })
 }
 
 struct Story {
     // Before the world: what it holds goes first.
     live: Vec<BareBlock>,
-    reporter: Reporter<ZoneSource, Recording>,
+    reporter: Reporter<Arc<ZoneSource>, Recording>,
     world: World,
     /// The report granule.
     order: Order,
     mood: Arc<Mutex<Mood>>,
     told: Told,
-    /// What the host was told last, by report granule: whether it reads as zeros.
-    known: BTreeMap<u64, bool>,
+    known: Known,
     now: u64,
 }
 
+/// What the host was told last, by report granule: whether it reads as zeros.
+#[derive(Debug, Default)]
+struct Known(Vec<Option<bool>>);
+
+impl Known {
+    fn get(&self, index: u64) -> Option<bool> {
+        self.0.get(index as usize).copied().flatten()
+    }
+
+    fn set(&mut self, range: std::ops::Range<u64>, known: Option<bool>) {
+        // Worlds end at some twelve thousand granules.
+        let (first, end) = (range.start as usize, range.end as usize);
+        if self.0.len() < end {
+            self.0.resize(end, None);
+        }
+        if first < end {
+            self.0[first..end].fill(known);
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().filter(|known| known.is_some()).count() as u64
+    }
+}
+
 impl Story {
-    fn new(bytes: &mut Bytes<'_>) -> Option<Self> {
-        let world = World::small(bytes);
-        let order = Order::new(bytes.one_of(&[0u32, 1, 3, 6])).expect("below 64");
-        let zone = world.zone.clone();
-        let (is_absent, badness) = (bytes.once_in(4), bytes.one_of(&[0u64, 10, 60, 230]));
+    fn new(site: Site, order: Order, began: Began, bytes: &mut Bytes<'_>) -> Self {
+        let Site { source, world } = site;
+        let badness = bytes.one_of(&[0u64, 10, 60, 230]);
         let mood = Mood { state: u64::from(bytes.byte()), badness };
         let (mood, told) = (Arc::new(Mutex::new(mood)), Told::default());
         let driver = {
@@ -134,7 +253,7 @@ impl Story {
                 answer
             })
         };
-        let unit = zone.granule();
+        let unit = world.zone.granule();
         let rules =
             [Rule { min_bytes: order.granules() * unit, every: 1 + u32::from(bytes.byte()) % 2 }];
         let policy = Policy::eager()
@@ -145,16 +264,6 @@ impl Story {
             .interval(1 + u64::from(bytes.byte()))
             .backoff(1 + u64::from(bytes.byte()), 1000)
             .demand_passes(u32::from(bytes.byte()) % 3);
-        let largest = world.largest_order();
-        if largest < order {
-            return None;
-        }
-        let source = match is_absent {
-            true => ZoneSource::attach_absent(zone.clone(), order),
-            false => ZoneSource::attach(zone.clone(), order),
-        };
-        let source = source.expect("the first one");
-        assert!(ZoneSource::attach(zone, order).is_err(), "a second one");
         let reporter = Reporter::new(source, driver, policy).expect("a right policy");
         let mut story = Self {
             live: Vec::new(),
@@ -163,14 +272,14 @@ impl Story {
             order,
             mood,
             told,
-            known: BTreeMap::new(),
+            known: Known::default(),
             now: 0,
         };
-        if is_absent {
+        if began == Began::Absent {
             let spans: Vec<_> = story.world.spans.iter().collect();
             spans.into_iter().for_each(|(first, last)| story.know(first, last, true));
         }
-        Some(story)
+        story
     }
 
     fn step(&mut self, operation: usize, bytes: &mut Bytes<'_>) -> bool {
@@ -244,24 +353,20 @@ impl Story {
 
     /// The host has taken back every whole report granule of a range.
     fn know(&mut self, first: u64, last: u64, zeroed: bool) {
-        let shift = self.order.get();
-        let end = (last + 1) >> shift;
-        for index in first.div_ceil(self.order.granules())..end {
-            self.known.insert(index, zeroed);
-        }
+        let end = (last + 1) >> self.order.get();
+        self.known.set(first.div_ceil(self.order.granules())..end, Some(zeroed));
     }
 
     /// The report granules that a range meets.
-    fn met(&self, first: u64, last: u64) -> impl Iterator<Item = u64> + use<> {
+    fn met(&self, first: u64, last: u64) -> std::ops::RangeInclusive<u64> {
         let shift = self.order.get();
         first >> shift..=last >> shift
     }
 
     /// Somebody has got a block.
     fn used(&mut self, place: Place) {
-        for index in self.met(place.base().0, place.last().0) {
-            self.known.remove(&index);
-        }
+        let met = self.met(place.base().0, place.last().0);
+        self.known.set(*met.start()..met.end() + 1, None);
         assert!(!self.world.zone.is_reported(place), "{place:?} is in use");
     }
 
@@ -286,7 +391,7 @@ impl Story {
         let Some((block, content)) = taken else { return false };
         let place = block.block();
         let mut met = self.met(place.base().0, place.last().0);
-        let reads_zero = met.all(|index| self.known.get(&index) == Some(&true));
+        let reads_zero = met.all(|index| self.known.get(index) == Some(true));
         assert!(content != Content::Zero || reads_zero, "{place:?} is said to read as zeros");
         self.used(place);
         self.live.push(block);
@@ -324,9 +429,9 @@ impl Story {
         let place = Place::containing(Granule(at), order);
         let believed = self.world.zone.is_reported(place);
         let mut met = self.met(place.base().0, place.last().0);
-        let was_told = met.all(|index| self.known.contains_key(&index));
+        let was_told = met.all(|index| self.known.get(index).is_some());
         assert!(!believed || was_told, "{place:?} was never reported, or has been used since");
-        let granules = self.known.len() as u64 * self.order.granules();
+        let granules = self.known.count() * self.order.granules();
         assert!(self.world.zone.reported_granules() <= granules);
         believed
     }
@@ -361,7 +466,7 @@ impl Story {
     }
 
     /// A good host at the end: all that is free comes to be reported.
-    fn end(mut self) {
+    fn end(mut self) -> World {
         while let Some(block) = self.live.pop() {
             self.world.free_bare(block, usize::MAX);
         }
@@ -388,7 +493,7 @@ impl Story {
         }
         assert_eq!(self.world.zone.reported_granules(), whole);
         self.world.check_whole();
-        self.world.check();
+        self.world
     }
 }
 

@@ -7,10 +7,11 @@
 //! the lowest or the highest that fit, or a run that starts at the highest
 //! alignment that there is.
 
-use crate::world::{Intervals, World, range};
-use crate::{Bytes, Tally};
+use crate::world::{Intervals, Shape, World, range};
+use crate::{Bytes, Kept, Tally};
 use memdesc::{Block as Place, FailureKind, Granule, Granules, MAX_GRANULES, Order, OwnerId};
 use potad::{Aim, Align, BareBlock, Error, RawBlock, Run};
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 /// What a story is made of.
@@ -39,6 +40,10 @@ enum Live {
     Raw(RawBlock),
 }
 
+std::thread_local! {
+    static KEPT: RefCell<Kept<Shape, World>> = const { RefCell::new(Kept::new()) };
+}
+
 /// Tells one story.
 ///
 /// # Panics
@@ -46,16 +51,44 @@ enum Live {
 /// If the allocator does not do as the reference does.
 pub fn run(data: &[u8]) -> Tally {
     let mut bytes = Bytes::new(data);
-    let mut story = Story { runs: Vec::new(), live: Vec::new(), world: World::new(&mut bytes) };
+    let world = World::new(Shape::any(&mut bytes));
+    let (tally, world) = tell(world, bytes, 1);
+    world.check_stats();
+    world.check();
+    tally
+}
+
+/// Tells one story in a world that is kept, which is looked at as a whole less
+/// often.
+///
+/// # Panics
+///
+/// If the allocator does not do as the reference does.
+pub fn run_kept(data: &[u8]) -> Tally {
+    let mut bytes = Bytes::new(data);
+    let shape = Shape::any(&mut bytes);
+    let world = KEPT.with_borrow_mut(|kept| kept.take(shape, |&shape| World::new(shape)));
+    let (tally, mut world) = tell(world, bytes, 16);
+    world.check_now_and_then();
+    world.restore();
+    KEPT.with_borrow_mut(|kept| kept.put(&shape, world, data));
+    tally
+}
+
+fn tell(world: World, mut bytes: Bytes<'_>, check_every: u32) -> (Tally, World) {
+    let mut story = Story { runs: Vec::new(), live: Vec::new(), world };
     let mut tally = Tally::new(&OPERATIONS);
+    let mut steps = 0u32;
     while !bytes.is_empty() {
         let operation = bytes.below(OPERATIONS.len());
         let was_done = story.step(operation, &mut bytes);
         tally.count(operation, was_done);
-        story.world.check();
+        steps += 1;
+        if steps.is_multiple_of(check_every) {
+            story.world.check();
+        }
     }
-    story.end();
-    tally
+    (tally, story.end())
 }
 
 struct Story {
@@ -412,7 +445,8 @@ impl Story {
     }
 
     /// Everything goes back, and all is as it was.
-    fn end(mut self) {
+    fn end(mut self) -> World {
+        self.world.check();
         while let Some(run) = self.runs.pop() {
             let freed = run.granules();
             self.world.zone.free_run(run).expect("live");
@@ -423,7 +457,7 @@ impl Story {
         }
         self.world.hands.clear();
         self.world.check_whole();
-        self.world.check();
+        self.world
     }
 }
 

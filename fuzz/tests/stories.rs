@@ -113,3 +113,16 @@ fn stories_of_reporting_reach_every_answer() {
     let tally = told(fuzz::reporting::run, 250, 400);
     reaches(&tally, &[]);
 }
+
+/// In worlds that are kept, as libFuzzer has them.
+#[test]
+fn a_world_serves_story_after_story() {
+    let tally = told(fuzz::allocator::run_kept, 500, 200);
+    reaches(&tally, &[]);
+    let tally = told(fuzz::requests::run_kept, 500, 200);
+    reaches(&tally, &[]);
+    let tally = told(fuzz::reporting::run_kept, 500, 300);
+    reaches(&tally, &[]);
+    let tally = told(fuzz::tree::run_kept, 500, 400);
+    reaches(&tally, &[]);
+}

@@ -4,8 +4,8 @@
 //! what must be refused.
 //!
 //! Each answer is compared, and a refusal is only believed if the reference has
-//! nothing either; at every fourth step (for it looks at every word) the zone
-//! validates itself and has as many free granules as the reference. In the end
+//! nothing either; at every fourth step, or sixteenth (for it looks at every word),
+//! the zone validates itself and has as many free granules as the reference. In the end
 //! everything is given back, and what is free must be the largest blocks that
 //! there can be.
 
@@ -14,13 +14,14 @@ mod look;
 mod misuse;
 mod plug;
 
-use crate::world::{Failed, World};
-use crate::{Bytes, Tally};
+use crate::world::{Failed, Shape, World};
+use crate::{Bytes, Kept, Tally};
 use memdesc::{Block as Place, Descriptor, OwnerId};
 use potad::{BareBlock, Block, Error, RawBlock, Ref, Removal};
+use std::cell::RefCell;
 
 /// What a story is made of.
-pub const OPERATIONS: [&str; 24] = [
+pub const OPERATIONS: [&str; 26] = [
     "alloc bare",
     "alloc raw",
     "alloc typed",
@@ -45,6 +46,8 @@ pub const OPERATIONS: [&str; 24] = [
     "cancel",
     "adopt",
     "misuse",
+    "free apart",
+    "free again",
 ];
 
 /// Blocks that are live at most: what makes a step cheap.
@@ -75,6 +78,10 @@ impl Live {
     }
 }
 
+std::thread_local! {
+    static KEPT: RefCell<Kept<Shape, World>> = const { RefCell::new(Kept::new()) };
+}
+
 /// Tells one story.
 ///
 /// # Panics
@@ -82,14 +89,39 @@ impl Live {
 /// If the allocator does not do as the reference does.
 pub fn run(data: &[u8]) -> Tally {
     let mut bytes = Bytes::new(data);
-    let mut story = Story::new(&mut bytes);
+    let world = World::new(Shape::any(&mut bytes));
+    let (tally, world) = tell(world, bytes, 4);
+    world.check_stats();
+    world.check();
+    tally
+}
+
+/// Tells one story in a world that is kept, which is looked at as a whole less
+/// often.
+///
+/// # Panics
+///
+/// If the allocator does not do as the reference does.
+pub fn run_kept(data: &[u8]) -> Tally {
+    let mut bytes = Bytes::new(data);
+    let shape = Shape::any(&mut bytes);
+    let world = KEPT.with_borrow_mut(|kept| kept.take(shape, |&shape| World::new(shape)));
+    let (tally, mut world) = tell(world, bytes, 16);
+    world.check_now_and_then();
+    world.restore();
+    KEPT.with_borrow_mut(|kept| kept.put(&shape, world, data));
+    tally
+}
+
+fn tell(world: World, mut bytes: Bytes<'_>, check_every: u32) -> (Tally, World) {
+    let mut story = Story::new(world);
     let mut steps = 0u32;
     while !bytes.is_empty() {
         let operation = bytes.below(OPERATIONS.len());
         let was_done = story.step(operation, &mut bytes);
         story.tally.count(operation, was_done);
         steps += 1;
-        if steps.is_multiple_of(4) {
+        if steps.is_multiple_of(check_every) {
             story.world.check();
         }
     }
@@ -108,12 +140,12 @@ struct Story {
 }
 
 impl Story {
-    fn new(bytes: &mut Bytes<'_>) -> Self {
+    fn new(world: World) -> Self {
         Self {
             refs: Vec::new(),
             live: Vec::new(),
             removals: Vec::new(),
-            world: World::new(bytes),
+            world,
             number: 0,
             tally: Tally::new(&OPERATIONS),
         }
@@ -143,7 +175,9 @@ impl Story {
             20 => self.finish(bytes),
             21 => self.cancel(bytes),
             22 => self.adopt(bytes),
-            _ => self.misuse(bytes),
+            23 => self.misuse(bytes),
+            24 => self.free_apart(bytes),
+            _ => self.world.free_again(bytes),
         }
     }
 
@@ -158,6 +192,7 @@ impl Story {
             0 => self.world.alloc_bare(order, by).map(Live::Bare),
             1 => self.world.alloc_raw(order, owner, by).map(|block| Live::Raw(block, owner)),
             _ => {
+                self.world.uses(by);
                 let allocated = match self.world.hands.get_mut(by) {
                     None => self.world.zone.alloc(order, Folio(number)),
                     Some(hand) => hand.alloc(order, Folio(number)),
@@ -214,8 +249,34 @@ impl Story {
         self.world.free_many(blocks, by)
     }
 
+    /// Frees two that a hand keeps at one place, by one hand.
+    fn free_apart(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let (choice, by) = (usize::from(bytes.byte()), bytes.below(4));
+        let word = |live: &Live| live.place().base().0 / 64;
+        let is_small = |at: &usize| {
+            !matches!(self.live[*at], Live::Typed(..))
+                && self.live[*at].place().order().level() == 0
+        };
+        let small: Vec<usize> = (0..self.live.len()).filter(is_small).collect();
+        let meets = |one: u64, other: u64| one != other && one % 8 == other % 8;
+        let pair = (0..small.len()).find_map(|at| {
+            let one = small[(at + choice) % small.len()];
+            let others = small.iter().copied();
+            let other = others.rev().find(|&at| meets(word(&self.live[one]), word(&self.live[at])));
+            Some((one, other?))
+        });
+        let Some((one, other)) = pair else { return false };
+        // The later one first: what takes its place is after both.
+        let upper = self.live.swap_remove(one.max(other));
+        let lower = self.live.swap_remove(one.min(other));
+        let (first, second) = if one > other { (upper, lower) } else { (lower, upper) };
+        self.free_one(first, by);
+        self.free_one(second, by);
+        true
+    }
+
     /// Everything goes back, and all is as it was.
-    fn end(mut self) -> Tally {
+    fn end(mut self) -> (Tally, World) {
         self.world.check();
         while !self.removals.is_empty() {
             self.removals.pop().expect("not empty").cancel();
@@ -235,8 +296,7 @@ impl Story {
         let out = self.world.failed.values().filter(|state| **state != Failed::Gone).count();
         assert_eq!(self.world.free.count(), self.world.spans.count() - out as u64);
         self.world.check_whole();
-        self.world.check();
-        self.tally
+        (self.tally, self.world)
     }
 }
 

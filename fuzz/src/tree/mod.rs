@@ -7,17 +7,18 @@
 //! The reference has the live blocks by their first granule. Every answer is
 //! that of the map; what must be refused is, with the right error, and changes
 //! nothing; what a teardown gives back is the block that the map has, and comes
-//! when its last reference goes and not before. After each step the tree
-//! validates itself, and has as many blocks and granules as the map. In the end
+//! when its last reference goes and not before. After each step (or each eighth)
+//! the tree validates itself, and has as many blocks and granules as the map. In the end
 //! nothing lives, and neither a node nor a body is left.
 
 mod change;
 mod look;
 mod world;
 
-use crate::{Bytes, Tally};
+use crate::{Bytes, Kept, Tally};
 use lookup::{Leaf, LookupError};
 use memdesc::{Block, Granule, Granules, Immediate, MAX_GRANULES, Order, OwnerId, Subtype};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use world::{Described, Folio, Ram, Slab, Stranger};
 
@@ -56,25 +57,48 @@ enum Lives {
     Typed { number: u32, is_slab: bool, poisoned: bool },
 }
 
+std::thread_local! {
+    static KEPT: RefCell<Kept<(), Ram>> = const { RefCell::new(Kept::new()) };
+}
+
 /// Tells one story.
 ///
 /// # Panics
 ///
 /// If the tree does not do as the map does.
 pub fn run(data: &[u8]) -> Tally {
+    tell(Ram::new(), data, 1).0
+}
+
+/// Tells one story in a tree that is kept, which is looked at as a whole less
+/// often.
+///
+/// # Panics
+///
+/// If the tree does not do as the map does.
+pub fn run_kept(data: &[u8]) -> Tally {
+    let ram = KEPT.with_borrow_mut(|kept| kept.take((), |()| Ram::new()));
+    let (tally, ram) = tell(ram, data, 8);
+    KEPT.with_borrow_mut(|kept| kept.put(&(), ram, data));
+    tally
+}
+
+fn tell(ram: Ram, data: &[u8], check_every: u32) -> (Tally, Ram) {
     let mut bytes = Bytes::new(data);
-    let ram = Ram::new();
     let leaf = ram.tree().leaf();
     let mut story = Story { refs: Vec::new(), live: BTreeMap::new(), number: 0, leaf, ram };
     let mut tally = Tally::new(&OPERATIONS);
+    let mut steps = 0u32;
     while !bytes.is_empty() {
         let operation = bytes.below(OPERATIONS.len());
         let was_done = story.step(operation, &mut bytes);
         tally.count(operation, was_done);
-        story.check();
+        steps += 1;
+        if steps.is_multiple_of(check_every) {
+            story.check();
+        }
     }
-    story.end();
-    tally
+    (tally, story.end())
 }
 
 struct Story {
@@ -370,7 +394,8 @@ impl Story {
     }
 
     /// Everything goes, and nothing is left.
-    fn end(mut self) {
+    fn end(mut self) -> Ram {
+        self.check();
         while let Some((described, number)) = self.refs.pop() {
             self.put_one(described, number);
         }
@@ -385,5 +410,6 @@ impl Story {
         assert_eq!(self.ram.tree().prune(all, Granule(0), u32::MAX), None);
         self.ram.tree().settle();
         crate::collect(|| self.ram.tree().nodes() == 0 && self.ram.bodies() == 0);
+        self.ram
     }
 }

@@ -1,6 +1,9 @@
 //! See `fuzz::reporting`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    fuzz::reporting::run(data);
-});
+libfuzzer_sys::fuzz_target!(
+    init: fuzz::write_before_a_panic(),
+    |data: &[u8]| {
+        fuzz::reporting::run_kept(data);
+    }
+);
