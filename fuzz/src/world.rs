@@ -188,7 +188,7 @@ impl Shape {
             7 => (vec![(0, 4095), (5000, 5063)], 0),
             // A few granules of each of 20 words: a hand keeps what it frees by
             // the word, for 8 of them.
-            _ => ((0..20).map(|word| (word * 64 + 2, word * 64 + 5)).collect(), 0),
+            _ => ((0..20).map(|word| (word * 64 + 2, word * 64 + 3)).collect(), 0),
         }
     }
 }

@@ -249,29 +249,28 @@ impl Story {
         self.world.free_many(blocks, by)
     }
 
-    /// Frees two that a hand keeps at one place, by one hand.
+    /// Frees two that a hand keeps at one place, by one hand, and then another of
+    /// the first one's word, if there is one: the first has left the hand, and its
+    /// word is held again.
     fn free_apart(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let (choice, by) = (usize::from(bytes.byte()), bytes.below(4));
-        let word = |live: &Live| live.place().base().0 / 64;
-        let is_small = |at: &usize| {
-            !matches!(self.live[*at], Live::Typed(..))
-                && self.live[*at].place().order().level() == 0
-        };
-        let small: Vec<usize> = (0..self.live.len()).filter(is_small).collect();
-        let meets = |one: u64, other: u64| one != other && one % 8 == other % 8;
-        let pair = (0..small.len()).find_map(|at| {
+        let word = |place: &Place| place.base().0 / 64;
+        let small = self.live.iter().filter(|live| !matches!(live, Live::Typed(..)));
+        let small: Vec<Place> =
+            small.map(Live::place).filter(|place| place.order().level() == 0).collect();
+        let found = (0..small.len()).find_map(|at| {
             let one = small[(at + choice) % small.len()];
-            let others = small.iter().copied();
-            let other = others.rev().find(|&at| meets(word(&self.live[one]), word(&self.live[at])));
-            Some((one, other?))
+            let meets =
+                |other: &&Place| word(other) != word(&one) && word(other) % 8 == word(&one) % 8;
+            Some((one, *small.iter().rfind(meets)?))
         });
-        let Some((one, other)) = pair else { return false };
-        // The later one first: what takes its place is after both.
-        let upper = self.live.swap_remove(one.max(other));
-        let lower = self.live.swap_remove(one.min(other));
-        let (first, second) = if one > other { (upper, lower) } else { (lower, upper) };
-        self.free_one(first, by);
-        self.free_one(second, by);
+        let Some((one, other)) = found else { return false };
+        let third = small.iter().find(|place| **place != one && word(place) == word(&one));
+        for place in [Some(one), Some(other), third.copied()].into_iter().flatten() {
+            let at = self.live.iter().position(|live| live.place() == place).expect("it lives");
+            let live = self.live.swap_remove(at);
+            self.free_one(live, by);
+        }
         true
     }
 
