@@ -70,8 +70,9 @@ pub(crate) trait Node: Sized {
     /// Those that are put by.
     fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own>;
     fn bytes(&self) -> usize;
-    /// Visits the present words of `first..=last`; this node's start at `base`.
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64));
+    /// Visits the present words of `first..=last`, chunk by chunk; this node's
+    /// start at `base`.
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>);
     /// Visits the chunks on pages that lie wholly in `first..=last`, until the
     /// visitor says no; returns the first word of that one.
     fn visit_pages(
@@ -96,6 +97,9 @@ impl Supply for Fresh {
         N::fresh()
     }
 }
+
+/// Is given words that stand side by side, and the index of the first.
+type ChunkVisitor<'v> = dyn FnMut(u64, &[AtomicU64]) + 'v;
 
 /// Whether to go on after this chunk.
 type PageVisitor<'v> = dyn FnMut(&Paged) -> bool + 'v;
@@ -130,11 +134,10 @@ impl Node for Chunk {
         size_of::<Self>()
     }
 
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
-        for (index, word) in (base..).zip(self.iter()) {
-            if (first..=last).contains(&index) {
-                visitor(index, word);
-            }
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
+        let (from, to) = (first.max(base), last.min(base + (FAN as u64 - 1)));
+        if from <= to {
+            visitor(from, &self[(from - base) as usize..=(to - base) as usize]);
         }
     }
 
@@ -173,7 +176,7 @@ impl Node for Paged {
         (**self).bytes()
     }
 
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
         (**self).visit(base, first, last, visitor);
     }
 
@@ -221,12 +224,12 @@ impl<N: Tabled> Node for Table<N> {
         size_of::<Self>() + below
     }
 
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut dyn FnMut(u64, &AtomicU64)) {
-        for (child, slot) in (0..).zip(self.iter()) {
-            let start = base + (child << N::REACH);
-            let end = start + ((1 << N::REACH) - 1);
-            if let Some(below) = slot.get().filter(|_| start <= last && first <= end) {
-                below.visit(start, first, last, visitor);
+    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
+        let Some(to) = last.checked_sub(base) else { return };
+        let from = first.saturating_sub(base) >> N::REACH;
+        for (child, slot) in (0..=to >> N::REACH).zip(self.iter()).skip(from as usize) {
+            if let Some(below) = slot.get() {
+                below.visit(base + (child << N::REACH), first, last, visitor);
             }
         }
     }
@@ -404,6 +407,10 @@ impl Words {
 
     /// Visits the words of `first..=last` that are present.
     pub(crate) fn visit(&self, first: u64, last: u64, mut visitor: impl FnMut(u64, &AtomicU64)) {
+        // In here, so that a chunk costs one call by address, and not each word.
+        let mut visitor = |from: u64, words: &[AtomicU64]| {
+            (from..).zip(words).for_each(|(index, word)| visitor(index, word));
+        };
         macro_rules! visit {
             ($($root:ident)*) => {
                 $(if let Some(node) = self.$root.get() {
@@ -491,6 +498,25 @@ mod tests {
         }
         assert!(words.bytes() >= 7 * 4096);
         assert_eq!(words.install(u64::MAX).map(|_| ()), Err(OutOfMemory));
+    }
+
+    #[test]
+    fn a_visit_meets_what_is_present_between_its_ends() {
+        let (words, fan) = (Words::default(), FAN as u64);
+        let present: Vec<u64> =
+            [0, 1, 5, 6].into_iter().flat_map(|at| at * fan..(at + 1) * fan).collect();
+        for index in [7, fan + 7, 5 * fan, 7 * fan - 1] {
+            words.install(index).unwrap();
+        }
+        let ends = [0, 3, fan - 1, fan, 2 * fan + 1, 5 * fan - 1, 5 * fan + 2, 7 * fan, u64::MAX];
+        for (at, &first) in ends.iter().enumerate() {
+            for &last in &ends[at..] {
+                let mut met = Vec::new();
+                words.visit(first, last, |index, _| met.push(index));
+                let inside = present.iter().copied().filter(|at| (first..=last).contains(at));
+                assert!(met.into_iter().eq(inside), "{first}..={last}");
+            }
+        }
     }
 
     /// Of chunks 1 to 4, by a budget of two at a time.
