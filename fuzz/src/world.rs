@@ -406,8 +406,10 @@ impl World {
         }
     }
 
-    /// A span begins to leave.
+    /// A span begins to leave. What a removal does not keep of what it flushes from
+    /// hands goes to some other one, which no free looks into.
     pub fn leaves(&mut self, first: u64, last: u64) {
+        self.given.clear();
         let mut claimed = Intervals::default();
         for (from, to) in self.free.within(first, last) {
             self.free.take(from, to);
@@ -426,6 +428,7 @@ impl World {
     /// A span has left.
     pub fn left(&mut self, at: usize) {
         let leaving = self.leaving.swap_remove(at);
+        self.given.clear();
         self.spans.take(leaving.first, leaving.last);
         for (_, state) in self.failed.range_mut(leaving.first..=leaving.last) {
             *state = Failed::Gone;
@@ -435,7 +438,6 @@ impl World {
     /// A span stays.
     pub fn stays(&mut self, at: usize) {
         let leaving = self.leaving.swap_remove(at);
-        // What it had kept comes back by some other hand.
         self.given.clear();
         for (first, last) in leaving.claimed.iter() {
             self.gave_sound(first, last);
