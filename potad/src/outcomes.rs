@@ -114,3 +114,61 @@ impl FailureCounts {
 fn at_of(kind: FailureKind) -> usize {
     KINDS.iter().position(|&other| other == kind).unwrap_or(0)
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    const ENDS: [Outcome; 4] =
+        [Outcome::Recovered, Outcome::Delayed, Outcome::Ignored, Outcome::Failed];
+
+    /// Each outcome another number of times, so that no two can be confused.
+    fn four(unit: u64) -> OutcomeCounts {
+        let [recovered, delayed, ignored, failed] = [1, 10, 100, 1000].map(|count| count * unit);
+        OutcomeCounts { recovered, delayed, ignored, failed }
+    }
+
+    #[test]
+    fn every_end_is_counted_by_its_name_and_its_kind() {
+        let counts = FailureCounts::default();
+        assert!(counts.by_name().is_empty() && counts.by_kind().is_empty());
+        for (unit, kind) in (1..).zip(KINDS) {
+            for (times, outcome) in [1, 10, 100, 1000].into_iter().zip(ENDS) {
+                for _ in 0..times * unit {
+                    counts.end(if unit % 2 == 0 { "even" } else { "odd" }, kind, outcome);
+                }
+            }
+            let report = FailureReport { granules: 7 * unit, first: unit, ..Default::default() };
+            counts.reported(kind, &report);
+        }
+        let names = counts.by_name();
+        assert_eq!(names.len(), 2);
+        assert_eq!((names["odd"], names["even"]), (four(1 + 3 + 5), four(2 + 4)));
+        assert_eq!(names["even"].total(), 6666);
+        let kinds = counts.by_kind();
+        assert_eq!(kinds.len(), KINDS.len());
+        for (unit, kind) in (1..).zip(KINDS) {
+            let expected = KindCounts { reported: 7 * unit, first: unit, outcomes: four(unit) };
+            assert_eq!(kinds[&kind], expected);
+        }
+    }
+
+    #[test]
+    fn names_beyond_the_table_share_the_last() {
+        let counts = FailureCounts::default();
+        let names: Vec<&'static str> =
+            (0..NAMES + 5).map(|at| &*String::leak(alloc::format!("name {at}"))).collect();
+        for name in &names {
+            counts.end(name, FailureKind::Found, Outcome::Recovered);
+        }
+        let by_name = counts.by_name();
+        assert_eq!(by_name.len(), NAMES);
+        for (at, name) in names.iter().enumerate().take(NAMES) {
+            assert_eq!(by_name[name].recovered, if at == NAMES - 1 { 6 } else { 1 }, "{name}");
+        }
+        // Ends are shown with the reports of their kind.
+        assert!(counts.by_kind().is_empty(), "nothing was reported");
+    }
+}
