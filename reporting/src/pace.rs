@@ -206,4 +206,22 @@ mod tests {
         assert_eq!(Jitter::new(7, 0).around(1000), 1000);
         assert!(Jitter::new(7, 100).around(u64::MAX) > 0);
     }
+
+    /// A seed says which spread: the numbers are those of SplitMix64.
+    #[test]
+    fn a_spread_is_that_of_its_seed() {
+        let mut jitter = Jitter::new(0, 100);
+        // The first three outputs for seed 0, scaled to 0 to 2^33.
+        let outputs = [0xe220_a839_7b1d_cdaf_u64, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+        for output in outputs {
+            let wide = u128::from(output) * ((1 << 33) + 1);
+            assert_eq!(u128::from(jitter.around(1 << 32)), wide >> 64);
+        }
+        let mut other = Jitter::new(1, 100);
+        assert_ne!(other.around(1 << 32), Jitter::new(0, 100).around(1 << 32));
+        // No spread, and one of a hundredth.
+        assert_eq!(Jitter::new(5, 0).around(77), 77);
+        let mut narrow = Jitter::new(9, 1);
+        assert!((0..1000).all(|_| (990..=1010).contains(&narrow.around(1000))));
+    }
 }

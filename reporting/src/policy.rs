@@ -401,4 +401,53 @@ mod tests {
             assert_eq!(policy.check(), Err(error));
         }
     }
+
+    #[test]
+    fn what_is_set_is_what_is_said() {
+        let policy = Policy::eager()
+            .interval(1)
+            .patience(2)
+            .batch(3)
+            .max_piece(4)
+            .rate(5, 6)
+            .volume(7)
+            .poll(8)
+            .reserve(9)
+            .demand_passes(10)
+            .jitter(11, 12)
+            .decline_ttl(13)
+            .backoff(14, 15)
+            .max_in_flight(16)
+            .age(crate::Age::Seen);
+        assert_eq!((policy.interval, policy.patience, policy.batch), (1, 2, 3));
+        assert_eq!((policy.max_piece, policy.rate, policy.burst), (4, Some(5), 6));
+        assert_eq!((policy.volume, policy.poll, policy.reserve), (Some(7), 8, 9));
+        assert_eq!((policy.demand_passes, policy.jitter_percent, policy.jitter_seed), (10, 11, 12));
+        assert_eq!((policy.decline_ttl, policy.backoff, policy.backoff_max), (13, 14, 15));
+        assert_eq!((policy.max_in_flight, policy.age), (16, crate::Age::Seen));
+        assert_eq!(policy.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_ready_made_ones_are_what_they_say() {
+        let (eager, balanced, cold) = (Policy::eager(), Policy::balanced(), Policy::cold());
+        assert_eq!(
+            (eager.interval, balanced.interval, cold.interval),
+            (100_000_000, 1_000_000_000, 30_000_000_000,)
+        );
+        assert_eq!(
+            (eager.smallest(), balanced.smallest(), cold.smallest()),
+            (1, 65_536, 2_097_152)
+        );
+        assert_eq!((eager.demand_passes, balanced.demand_passes, cold.demand_passes), (0, 3, 4));
+        assert_eq!((eager.patience, balanced.patience, cold.patience), (1, 3, 1));
+        assert_eq!((eager.age, balanced.age), (crate::Age::Any, crate::Age::Seen));
+        assert_eq!((eager.jitter_percent, balanced.jitter_percent), (0, 25));
+        let reuse = Policy::before_reuse();
+        assert_eq!((reuse.mode, reuse.interval), (Mode::BeforeReuse, 50_000_000));
+        assert_eq!((Policy::never().interval, Policy::never().mode), (NEVER, Mode::Idle));
+        assert_eq!((cold.max_piece, cold.burst), (67_108_864, 268_435_456));
+        assert_eq!((cold.poll, cold.decline_ttl), (10_000_000, 60_000_000_000));
+        assert_eq!((cold.backoff, cold.backoff_max), (2_000_000_000, 300_000_000_000));
+    }
 }

@@ -462,3 +462,16 @@ fn a_files_driver_says_what_it_can_take() {
     control.cancel();
     assert_eq!(driver.report(&[whole], &mut outcomes[..1], &control), Err(Stop::Cancelled));
 }
+
+#[test]
+fn a_mappings_driver_says_what_it_can_take() {
+    let mapping = Mapping::anonymous(MapFlags::PRIVATE);
+    for (advice, lazy) in [(Advice::DontNeed, false), (Advice::Free, true)] {
+        // SAFETY: the mapping stays until the end, and nobody has references into it.
+        let driver = unsafe { Madvise::new([mapping.region()], advice) }.unwrap();
+        let (caps, page) = (driver.caps(), PAGE as u64);
+        assert_eq!((caps.min_bytes, caps.align, caps.max_ranges), (page, page, 256));
+        assert_eq!((caps.max_bytes, caps.lazy, caps.posts), (u64::MAX, lazy, false));
+        assert_eq!(driver.last_fault(), None);
+    }
+}

@@ -91,3 +91,50 @@ impl Ring {
         self.used + 4 + 8 * (index & (self.size - 1)) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_three_parts_one_after_the_other() {
+        for size in (0..=15).map(|bits| 1_u16 << bits) {
+            let (ring, entries) = (Ring::at(0x4_0000, size).unwrap(), u64::from(size));
+            assert_eq!((ring.size(), ring.descriptors()), (size, 0x4_0000));
+            assert_eq!(ring.available(), 0x4_0000 + 16 * entries);
+            let end = ring.available() + 6 + 2 * entries;
+            assert_eq!(ring.used(), end.next_multiple_of(4));
+            assert_eq!(ring.bytes(), ring.used() + 6 + 8 * entries - 0x4_0000);
+            // Entries follow each other, and begin again after the last.
+            let last = size - 1;
+            assert_eq!(ring.descriptor(last), ring.available() - 16);
+            assert_eq!(ring.available_index(), ring.available() + 2);
+            assert_eq!(ring.available_entry(0), ring.available() + 4);
+            assert_eq!(ring.available_entry(last), end - 4);
+            assert_eq!(ring.available_entry(size), ring.available_entry(0));
+            assert_eq!(ring.available_entry(u16::MAX), ring.available_entry(last));
+            assert_eq!(ring.used_index(), ring.used() + 2);
+            assert_eq!(ring.used_entry(0), ring.used() + 4);
+            assert_eq!(ring.used_entry(last), 0x4_0000 + ring.bytes() - 10);
+            assert_eq!(ring.used_entry(size), ring.used_entry(0));
+        }
+    }
+
+    #[test]
+    fn what_is_no_ring_is_refused() {
+        for size in [0, 3, 63, (1 << 15) + 1, u16::MAX] {
+            assert_eq!(Ring::at(0, size), None, "{size} entries");
+        }
+        for first in [1, 8, 15, 17] {
+            assert_eq!(Ring::at(first, 8), None, "at {first}");
+        }
+        assert!(Ring::at(0, 1 << 15).is_some() && Ring::at(16, 1).is_some());
+        // The last that fits below the end of all addresses, and the next.
+        let bytes = Ring::at(0, 8).unwrap().bytes();
+        let last = (u64::MAX - bytes) & !15;
+        let fits = Ring::at(last, 8).unwrap();
+        assert_eq!(fits.bytes(), bytes);
+        assert!((last..).step_by(16).take(20).any(|first| Ring::at(first, 8).is_none()));
+        assert_eq!(Ring::at(u64::MAX - 15, 1 << 15), None);
+    }
+}
