@@ -284,4 +284,83 @@ mod tests {
         corrupt(&ram, 0, at.0 >> 6, 1 << (at.0 & 63));
         assert_eq!(ram.validate(), Ok(64 * 4));
     }
+
+    /// Gives what is somebody's, as a bug would, summaries and all.
+    fn give(zone: &Zone, at: u64) {
+        zone.state().stock.forest.give(block(at, 0).place(), |_, _| false).unwrap();
+    }
+
+    fn take_back(zone: &Zone, at: u64) {
+        zone.state().stock.forest.take_exact(block(at, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_granule_that_a_hand_holds_and_the_forest_too_is_named() {
+        let ram = ram(64 * 4);
+        let mut hand = ram.hand();
+        let page = hand.alloc_bare(Order::ZERO).unwrap();
+        let at = page.block().base().0;
+        hand.free_bare(page).unwrap();
+        give(&ram, at);
+        assert_eq!(ram.validate(), Err(Broken::HeldTwice { at: Granule(at) }));
+        take_back(&ram, at);
+        assert_eq!(ram.validate(), Ok(64 * 4));
+    }
+
+    #[test]
+    fn a_granule_out_of_circulation_that_is_free_is_named() {
+        let ram = ram(64 * 4);
+        ram.report_failure(70 * 4096, 0, memdesc::FailureKind::Found).unwrap();
+        assert_eq!((ram.validate(), ram.stats().quarantined), (Ok(64 * 4 - 1), 1));
+        give(&ram, 70);
+        let shown = Broken::FreeWithWord { block: block(70, 0) };
+        assert_eq!(ram.validate(), Err(shown), "by the word that says so");
+        // Without memory for that word the record alone tells.
+        ram.state().tree.clear_immediate(block(70, 0)).unwrap();
+        assert_eq!(ram.validate(), Err(Broken::PoisonedFree { at: Granule(70) }));
+        take_back(&ram, 70);
+        assert_eq!(ram.validate(), Ok(64 * 4 - 1));
+    }
+
+    #[test]
+    fn a_granule_of_a_live_run_that_is_free_is_named() {
+        let ram = ram(64 * 4);
+        let run = ram.alloc_at(70 * 4096..75 * 4096).unwrap();
+        let granules = Granules::new(Granule(70), Granule(74)).unwrap();
+        // Its blocks have words, which tell first; then its own record does.
+        let tree = &ram.state().tree;
+        for piece in granules.cover() {
+            let at = piece.base().0;
+            give(&ram, at);
+            assert_eq!(ram.validate(), Err(Broken::FreeWithWord { block: piece }));
+            let word = tree.clear_immediate(piece).unwrap();
+            assert_eq!(ram.validate(), Err(Broken::RunFree { run: granules }));
+            take_back(&ram, at);
+            tree.publish_immediate(piece, word).unwrap();
+        }
+        assert_eq!(ram.validate(), Ok(64 * 4 - 5));
+        ram.free_run(run).unwrap();
+        assert_eq!(ram.validate(), Ok(64 * 4));
+    }
+
+    #[test]
+    fn what_a_removal_has_claimed_and_somebody_has_is_named() {
+        let ram = ram(64 * 8);
+        let held = ram.alloc_at(64 * 4096..65 * 4096).unwrap();
+        let removal = ram.hot_remove(0..64 * 4 * 4096).unwrap();
+        assert_eq!((removal.remaining_granules(), ram.validate()), (1, Ok(64 * 4)));
+        let claimed = ram.state().closing.removals()[0].claimed().next().unwrap();
+        let at = claimed.base().0;
+        ram.state().stock.forest.ensure_from(0, claimed.base()).unwrap();
+        give(&ram, at);
+        assert_eq!(ram.validate(), Err(Broken::Claimed { block: claimed }));
+        take_back(&ram, at);
+        let word = memdesc::Immediate::new(memdesc::Subtype::Raw, OwnerId(1), Order::ZERO);
+        ram.state().tree.publish_immediate(block(at, 0), word).unwrap();
+        assert_eq!(ram.validate(), Err(Broken::Claimed { block: claimed }), "or has a word");
+        ram.state().tree.clear_immediate(block(at, 0)).unwrap();
+        removal.cancel();
+        ram.free_run(held).unwrap();
+        assert_eq!(ram.validate(), Ok(64 * 8));
+    }
 }

@@ -2,10 +2,10 @@
 
 use potad::memdesc::Order;
 use potad::{BareBlock, Potad, Resource, Zone};
-use potad_reporting::backend::Recording;
+use potad_reporting::backend::{Answer, Recording};
 use potad_reporting::{
-    Age, ByteRange, Cursor, IsolatedBlock, Outcome, Policy, Progress, ReportSource, Reporter, Rule,
-    State, Want, ZoneSource,
+    Age, ByteRange, Caps, Cursor, IsolatedBlock, Outcome, Policy, Progress, ReportSource, Reporter,
+    Rule, State, Want, ZoneSource,
 };
 
 const GRANULE: u64 = 4096;
@@ -254,5 +254,62 @@ fn a_zone_leaves_what_it_is_told_to_leave() {
     assert_eq!(taken(GRANULES - 40).1, [5]);
     assert_eq!(taken(GRANULES - 64).1, [6]);
     assert_eq!(taken(0).1, [6; 16]);
+    assert_eq!(ram.validate(), Ok(GRANULES));
+}
+
+/// A range leaves while a device has batches of it and look-ups run: what is in
+/// flight keeps it, what returns is the removal's, and nothing is lost.
+#[test]
+fn a_range_leaves_while_batches_of_it_are_in_flight_and_lookups_run() {
+    use potad::memdesc::OwnerId;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let resource = Resource::new("ram").granule(GRANULE).span(0..GRANULES * GRANULE);
+    let ram = Potad::new().register(resource).unwrap();
+    let source = ZoneSource::attach(ram.clone(), Order::new(4).unwrap()).unwrap();
+    let driver = Recording::answering(|_, _, _| Answer::Say(Outcome::Posted));
+    let driver = driver.with_caps(Caps { posts: true, max_bytes: 16 * GRANULE, ..Caps::DEFAULT });
+    let policy = policy().max_piece(16 * GRANULE).max_in_flight(8).batch(8);
+    let mut reporter = Reporter::new(source, driver, policy).unwrap();
+    let there = ram.alloc_raw(Order::new(2).unwrap(), OwnerId(5)).unwrap();
+    let at = ram.address_of(there.base());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut looks = 0_u64;
+            while !done.load(Ordering::Relaxed) || looks == 0 {
+                let guard = potad::pin();
+                let found = ram.find(at, &guard).expect("a live block is found");
+                assert_eq!(found.owner(), OwnerId(5));
+                // Beside it something comes and goes.
+                let _other = ram.find(at ^ (GRANULES / 2 * GRANULE), &guard);
+                looks += 1;
+            }
+            looks
+        });
+        let free = ram.stats().free;
+        reporter.step(0);
+        let out = reporter.in_flight() as u64 * 16;
+        assert!(out > 0 && ram.stats().free == free - out);
+        let removal = ram.hot_remove(0..GRANULES * GRANULE).unwrap();
+        assert_eq!(removal.remaining_granules(), out + 4);
+        // In two halves: the first comes back before the second is asked about.
+        let posted = reporter.driver().posted().to_vec();
+        for (count, ticket) in (1..).zip(&posted) {
+            reporter.driver_mut().give_back(*ticket, Outcome::Reported);
+            reporter.step(count);
+            removal.sweep();
+            let left = out - 16 * count;
+            assert_eq!(removal.remaining_granules(), left + 4);
+            assert_eq!(reporter.source().dirty_bytes(), 0, "nothing of it is free");
+        }
+        assert_eq!((reporter.in_flight(), ram.stats().isolated), (0, 0));
+        done.store(true, Ordering::Relaxed);
+        assert!(looks.join().unwrap() > 0);
+        ram.free_raw(there).unwrap();
+        assert!(removal.wait(|_| false));
+        removal.finish().unwrap();
+    });
+    assert_eq!((ram.granules(), ram.validate()), (0, Ok(0)));
+    ram.hot_add(0..GRANULES * GRANULE).unwrap();
     assert_eq!(ram.validate(), Ok(GRANULES));
 }
