@@ -518,4 +518,24 @@ mod tests {
         let (first, group) = sparse.next_group(130, 1 << 9).unwrap();
         assert!(core::ptr::eq(group, sparse.group(first).unwrap()));
     }
+
+    /// The parts of a range are all of it, once and in order, each of one depth.
+    #[test]
+    fn a_range_is_parted_by_depths_without_a_gap() {
+        let edges = (0..=DEPTHS).map(|deep| 1_u64 << (BITS * deep).min(62));
+        let edges: Vec<_> = edges.flat_map(|edge| [edge - 1, edge, edge + 1]).collect();
+        for (&from, &last) in edges.iter().flat_map(|from| edges.iter().map(move |o| (from, o))) {
+            if from > last || depth(last) >= DEPTHS {
+                continue;
+            }
+            let (mut next, mut deepest) = (from, None);
+            for (deep, first, end) in by_depth(from, last) {
+                assert_eq!(first, next, "{from:#x}..={last:#x}");
+                assert!(first <= end && depth(first) == deep && depth(end) == deep);
+                assert!(deepest < Some(deep), "each once");
+                (next, deepest) = (end + 1, Some(deep));
+            }
+            assert_eq!(next, last + 1, "{from:#x}..={last:#x}");
+        }
+    }
 }

@@ -62,6 +62,7 @@ fn payloads_and_addresses() {
 #[test]
 fn a_tree_says_how_large_it_is() {
     let empty = Tree::<Ram>::default();
+    assert_eq!((empty.bytes(), empty.nodes()), (size_of::<Tree<Ram>>(), 0), "no tables, no nodes");
     assert_eq!(print(&empty), format!("Tree {{ nodes: 0, bytes: {}, .. }}", empty.bytes()));
     let ram = Ram::new();
     let tree = ram.tree();

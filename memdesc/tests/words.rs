@@ -19,6 +19,7 @@ struct Said {
     block: Option<Block>,
     single: Option<Granule>,
     owner: Option<OwnerId>,
+    poisoned: bool,
 }
 
 struct Ram(Kinds, std::sync::Mutex<Said>);
@@ -28,7 +29,8 @@ impl Home for Ram {
     }
     fn teardown(dead: Dead<Self>) {
         let (block, single, owner) = (dead.block(), dead.single(), Some(dead.owner()));
-        *dead.home().1.lock().unwrap() = Said { block, single, owner };
+        let poisoned = dead.poisoned();
+        *dead.home().1.lock().unwrap() = Said { block, single, owner, poisoned };
         // SAFETY: no slot ever named it.
         unsafe { dead.into_garbage() }.retire_unpinned();
     }
@@ -207,4 +209,25 @@ fn the_barrier_is_asymmetric_where_the_kernel_offers_it() {
     barrier::heavy();
     barrier::light();
     assert_eq!(barrier::is_asymmetric(), offered);
+}
+
+/// A descriptor that takes over a block in which memory has failed says so from
+/// the beginning, and to the end.
+#[test]
+fn a_descriptor_can_be_born_poisoned() {
+    let ram = ram();
+    let kind = ram.kinds().of::<Folio>().unwrap();
+    for poisoned in [true, false] {
+        let fresh = Fresh::of(&ram, OwnerId(9), Folio(5)).ok().unwrap();
+        fresh.set_place(block(8, 2));
+        if poisoned {
+            fresh.poison();
+        }
+        // SAFETY: the kind was given by the home's set.
+        let folio = unsafe { fresh.into_ref(kind) };
+        assert_eq!(folio.header().is_poisoned(), poisoned);
+        assert_eq!(folio.lock().is_poisoned(), poisoned);
+        drop(folio);
+        assert_eq!(ram.1.lock().unwrap().poisoned, poisoned);
+    }
 }
