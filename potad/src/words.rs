@@ -548,8 +548,9 @@ mod tests {
 
     /// One word in a chunk of each depth, and its neighbours.
     #[cfg(not(shuttle))]
-    const EDGES: [u64; 9] =
-        [0, 511, 512, (1 << 18) - 1, 1 << 18, 1 << 27, 1 << 36, 1 << 45, (1 << 57) - 1];
+    fn edges() -> [u64; 9] {
+        [0, 511, 512, (1 << 18) - 1, 1 << 18, 1 << 27, 1 << 36, 1 << 45, (1 << 57) - 1]
+    }
 
     /// Whatever the depth, words are told apart, followed in their chunk, visited
     /// in order and counted.
@@ -558,11 +559,11 @@ mod tests {
     fn words_of_every_depth_are_found_followed_and_visited() {
         let words = Words::default();
         assert_eq!(words.bytes(), 0);
-        for (value, index) in (1..).zip(EDGES) {
+        for (value, index) in (1..).zip(edges()) {
             assert!(words.get(index).is_none() == (index != 511), "{index:#x}");
             words.install(index).unwrap().store(value, Ordering::Relaxed);
         }
-        for (value, index) in (1..).zip(EDGES) {
+        for (value, index) in (1..).zip(edges()) {
             assert_eq!(words.get(index).map(|word| word.load(Ordering::Relaxed)), Some(value));
             let near = words.get_near(index).map(|word| word.load(Ordering::Relaxed));
             assert_eq!(near, (index < 1 << 27).then_some(value), "{index:#x}");
@@ -589,7 +590,7 @@ mod tests {
             });
             seen
         };
-        let all: alloc::vec::Vec<_> = EDGES.into_iter().zip(1..).collect();
+        let all: alloc::vec::Vec<_> = edges().into_iter().zip(1..).collect();
         assert_eq!(visit(0, u64::MAX), all);
         for (at, &(first, _)) in all.iter().enumerate() {
             assert_eq!(visit(first, u64::MAX), all[at..], "from {first:#x}");
