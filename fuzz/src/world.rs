@@ -216,7 +216,7 @@ pub struct World {
     edges: Vec<u64>,
     /// Who took or gave last: one of the hands, or the zone.
     pub(crate) user: Option<usize>,
-    /// What that one has freed since another did anything.
+    /// What that one has freed since another did anything, and nobody has had since.
     pub(crate) given: Vec<Block>,
     /// That were told in it.
     stories: u32,
@@ -317,6 +317,7 @@ impl World {
         match taken {
             Ok(block) => {
                 assert_eq!(block.order(), order);
+                self.given.retain(|given| !given.overlaps(block));
                 self.free.take(block.base().0, block.last().0);
             }
             Err(Error::Exhausted { order: asked }) => {
