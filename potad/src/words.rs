@@ -505,7 +505,7 @@ mod tests {
         let (words, fan) = (Words::default(), FAN as u64);
         let present: Vec<u64> =
             [0, 1, 5, 6].into_iter().flat_map(|at| at * fan..(at + 1) * fan).collect();
-        for index in [7, fan + 7, 5 * fan, 7 * fan - 1] {
+        for index in [fan - 1, fan + 1, 5 * fan, 7 * fan - 1] {
             words.install(index).unwrap();
         }
         let ends = [0, 3, fan - 1, fan, 2 * fan + 1, 5 * fan - 1, 5 * fan + 2, 7 * fan, u64::MAX];
