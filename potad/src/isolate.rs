@@ -146,7 +146,7 @@ impl Zone {
     ) -> u64 {
         let state = self.state();
         if *cursor == Granule(0) {
-            state.gate.let_go(&state.stock);
+            self.give_back_reportable();
         }
         let mut taken = SmallVec::<[Block; INLINE]>::new();
         taken.reserve(blocks.min(STEPS));
@@ -221,6 +221,13 @@ impl Zone {
     /// ```
     pub fn flush_hands(&self) {
         drop(self.state().close_and_flush());
+    }
+
+    /// Has hands give back the blocks of the report granule or larger that they keep,
+    /// and that the counts below do not see. One rendezvous if there are any, a load if
+    /// not. [`isolate`](Self::isolate) begins a pass by it.
+    pub fn give_back_reportable(&self) {
+        self.state().gate.let_go(&self.state().stock);
     }
 
     /// Whether at least so many granules are free and in no hand. Looks no

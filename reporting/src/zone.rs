@@ -230,7 +230,9 @@ impl ReportSource for ZoneSource {
     }
 
     fn dirty_bytes(&self) -> u64 {
-        // What hands hold is not counted, and could not be isolated.
+        // What hands hold is not counted, and could not be isolated; what they keep
+        // whole is to be.
+        self.zone.give_back_reportable();
         let granules = self.zone.free_granules().saturating_sub(self.zone.reported_granules());
         granules.saturating_mul(self.granule_bytes())
     }

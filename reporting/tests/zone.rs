@@ -198,6 +198,20 @@ fn what_was_never_there_is_not_reported() {
     both.into_iter().for_each(|(block, _)| ram.free_bare(block).unwrap());
 }
 
+/// The last large block that a hand freed stays in the hand, but not from a reporter.
+#[test]
+fn what_a_hand_keeps_is_reported_by_the_next_pass() {
+    let (ram, mut reporter) = reporter(policy());
+    let mut hand = ram.hand();
+    assert_eq!(pass(&mut reporter, 0), GRANULES * GRANULE);
+    for turn in 1..4 {
+        let block = hand.alloc_bare(Order::new(9).unwrap()).unwrap();
+        hand.free_bare(block).unwrap();
+        assert_eq!(pass(&mut reporter, turn * SECOND), 512 * GRANULE, "turn {turn}");
+        assert_eq!(ram.reported_granules(), GRANULES);
+    }
+}
+
 #[test]
 fn free_ranges_are_joined_and_know_what_the_host_has() {
     let (ram, mut reporter) = reporter(policy());
