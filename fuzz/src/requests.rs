@@ -7,11 +7,10 @@
 //! the lowest or the highest that fit, or a run that starts at the highest
 //! alignment that there is.
 
-use crate::world::{Intervals, Shape, World, range};
-use crate::{Bytes, Kept, Tally};
+use crate::world::{Intervals, World, range};
+use crate::{Bytes, Tally};
 use memdesc::{Block as Place, FailureKind, Granule, Granules, MAX_GRANULES, Order, OwnerId};
 use potad::{Aim, Align, BareBlock, Error, RawBlock, Run};
-use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 /// What a story is made of.
@@ -40,22 +39,13 @@ enum Live {
     Raw(RawBlock),
 }
 
-std::thread_local! {
-    static KEPT: RefCell<Kept<Shape, World>> = const { RefCell::new(Kept::new()) };
-}
-
 /// Tells one story.
 ///
 /// # Panics
 ///
 /// If the allocator does not do as the reference does.
 pub fn run(data: &[u8]) -> Tally {
-    let mut bytes = Bytes::new(data);
-    let world = World::new(Shape::any(&mut bytes));
-    let (tally, world) = tell(world, bytes, 1);
-    world.check_stats();
-    world.check();
-    tally
+    crate::world::in_new(data, |world, bytes| tell(world, bytes, 1))
 }
 
 /// Tells one story in a world that is kept, which is looked at as a whole less
@@ -65,14 +55,7 @@ pub fn run(data: &[u8]) -> Tally {
 ///
 /// If the allocator does not do as the reference does.
 pub fn run_kept(data: &[u8]) -> Tally {
-    let mut bytes = Bytes::new(data);
-    let shape = Shape::any(&mut bytes);
-    let world = KEPT.with_borrow_mut(|kept| kept.take(shape, |&shape| World::new(shape)));
-    let (tally, mut world) = tell(world, bytes, 16);
-    world.check_now_and_then();
-    world.restore();
-    KEPT.with_borrow_mut(|kept| kept.put(&shape, world, data));
-    tally
+    crate::world::in_kept(data, |world, bytes| tell(world, bytes, 16))
 }
 
 fn tell(world: World, mut bytes: Bytes<'_>, check_every: u32) -> (Tally, World) {

@@ -11,9 +11,10 @@
 //!
 //! What is in none of `free`, the claimed ones and the quarantine is somebody's.
 
-use crate::Bytes;
+use crate::{Bytes, Kept, Tally};
 use memdesc::{Block, Granule, Granules, Order};
 use potad::{Error, Hand, Potad, Resource, Zone};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Disjoint ranges in order, neighbours joined.
@@ -191,6 +192,32 @@ impl Shape {
             _ => ((0..20).map(|word| (word * 64 + 2, word * 64 + 3)).collect(), 0),
         }
     }
+}
+
+std::thread_local! {
+    static KEPT: RefCell<Kept<Shape, World>> = const { RefCell::new(Kept::new()) };
+}
+
+/// Has a story told in a new world, and looks at that as a whole.
+pub(crate) fn in_new(data: &[u8], tell: impl FnOnce(World, Bytes<'_>) -> (Tally, World)) -> Tally {
+    let mut bytes = Bytes::new(data);
+    let world = World::new(Shape::any(&mut bytes));
+    let (tally, world) = tell(world, bytes);
+    world.check_stats();
+    world.check();
+    tally
+}
+
+/// The same in a world that is kept, and is as it was afterwards.
+pub(crate) fn in_kept(data: &[u8], tell: impl FnOnce(World, Bytes<'_>) -> (Tally, World)) -> Tally {
+    let mut bytes = Bytes::new(data);
+    let shape = Shape::any(&mut bytes);
+    let world = KEPT.with_borrow_mut(|kept| kept.take(shape, |&shape| World::new(shape)));
+    let (tally, mut world) = tell(world, bytes);
+    world.check_now_and_then();
+    world.restore();
+    KEPT.with_borrow_mut(|kept| kept.put(&shape, world, data));
+    tally
 }
 
 /// A zone and its reference.

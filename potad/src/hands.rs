@@ -138,13 +138,8 @@ impl Hand {
     ) -> Result<Block<T>, Refused<T>> {
         // The type is named before anything is taken: what was taken for a type
         // without a name would go back at once.
+        let fresh = self.zone.fresh(owner, body)?;
         let state = self.zone.state();
-        if state.kinds.of::<T>().is_none()
-            && let Err(why) = self.zone.register_kind::<T>()
-        {
-            return Err(Refused { given: body, why });
-        }
-        let fresh = self.zone.unnamed(owner, body)?;
         match state.take_typed_hot(&self.slot, order, fresh) {
             Ok(published) => {
                 state.tree.settle();

@@ -14,11 +14,10 @@ mod look;
 mod misuse;
 mod plug;
 
-use crate::world::{Failed, Shape, World};
-use crate::{Bytes, Kept, Tally};
+use crate::world::{Failed, World};
+use crate::{Bytes, Tally};
 use memdesc::{Block as Place, Descriptor, OwnerId};
 use potad::{BareBlock, Block, Error, RawBlock, Ref, Removal};
-use std::cell::RefCell;
 
 /// What a story is made of.
 pub const OPERATIONS: [&str; 26] = [
@@ -78,22 +77,13 @@ impl Live {
     }
 }
 
-std::thread_local! {
-    static KEPT: RefCell<Kept<Shape, World>> = const { RefCell::new(Kept::new()) };
-}
-
 /// Tells one story.
 ///
 /// # Panics
 ///
 /// If the allocator does not do as the reference does.
 pub fn run(data: &[u8]) -> Tally {
-    let mut bytes = Bytes::new(data);
-    let world = World::new(Shape::any(&mut bytes));
-    let (tally, world) = tell(world, bytes, 4);
-    world.check_stats();
-    world.check();
-    tally
+    crate::world::in_new(data, |world, bytes| tell(world, bytes, 4))
 }
 
 /// Tells one story in a world that is kept, which is looked at as a whole less
@@ -103,14 +93,7 @@ pub fn run(data: &[u8]) -> Tally {
 ///
 /// If the allocator does not do as the reference does.
 pub fn run_kept(data: &[u8]) -> Tally {
-    let mut bytes = Bytes::new(data);
-    let shape = Shape::any(&mut bytes);
-    let world = KEPT.with_borrow_mut(|kept| kept.take(shape, |&shape| World::new(shape)));
-    let (tally, mut world) = tell(world, bytes, 16);
-    world.check_now_and_then();
-    world.restore();
-    KEPT.with_borrow_mut(|kept| kept.put(&shape, world, data));
-    tally
+    crate::world::in_kept(data, |world, bytes| tell(world, bytes, 16))
 }
 
 fn tell(world: World, mut bytes: Bytes<'_>, check_every: u32) -> (Tally, World) {

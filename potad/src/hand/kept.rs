@@ -25,7 +25,8 @@ use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, ORDERS_PER_LEVEL, Order};
 
-/// The least order that is kept: that of a region, and in models of the least block above level 0.
+/// The least order that is kept: that of a region, and in models that of the least
+/// block above level 0.
 const LEAST: u32 = if cfg!(any(loom, shuttle)) { ORDERS_PER_LEVEL } else { REGION_ORDER };
 
 /// Places: one for each order from 9 to 23, one for all above.
@@ -85,7 +86,8 @@ impl Kept {
 
     /// The blocks that are kept.
     pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
-        self.codes().map(Code::block)
+        let codes = self.0.iter().map(|place| place.load(Ordering::Relaxed));
+        codes.filter_map(Code::from_bits).map(Code::block)
     }
 
     /// Takes out the blocks that `is_wanted`.
@@ -98,10 +100,6 @@ impl Kept {
             place.store(NONE, Ordering::Relaxed);
             code
         })
-    }
-
-    fn codes(&self) -> impl Iterator<Item = Code> {
-        self.0.iter().filter_map(|place| Code::from_bits(place.load(Ordering::Relaxed)))
     }
 }
 
@@ -134,12 +132,12 @@ mod tests {
     #[test]
     fn the_largest_orders_share_a_place_and_are_told_apart() {
         let kept = Kept::nothing();
-        let ((large, forty), (larger, ninety)) = (code(1 << 40, 40), code(1 << 60, 60));
+        let ((large, forty), (larger, sixty)) = (code(1 << 40, 40), code(1 << 60, 60));
         assert!(kept.put(large, forty).is_none());
-        assert!(kept.take(ninety).is_none(), "of another order");
-        assert_eq!(kept.put(larger, ninety).map(Code::block), Some(large.block()));
+        assert!(kept.take(sixty).is_none(), "of another order");
+        assert_eq!(kept.put(larger, sixty).map(Code::block), Some(large.block()));
         assert!(kept.take(forty).is_none());
-        assert_eq!(kept.take(ninety).map(Code::block), Some(larger.block()));
+        assert_eq!(kept.take(sixty).map(Code::block), Some(larger.block()));
     }
 
     #[test]
@@ -152,5 +150,21 @@ mod tests {
         let drained: Vec<_> = kept.drain(|block| block.order() >= ten).collect();
         assert_eq!(drained.len(), 2);
         assert_eq!(kept.blocks().collect::<Vec<_>>(), [code(0, 9).0.block()]);
+    }
+
+    /// Without looking into other hands, which would flush this one, too.
+    #[test]
+    fn a_hand_breaks_what_it_keeps_in_its_own_bracket() {
+        let resource = crate::Resource::new("ram").granule(4096).span(0..512 * 4096);
+        let ram = crate::Potad::new().register(resource).unwrap();
+        let mut hand = ram.hand();
+        let all = hand.alloc_bare(code(0, 9).1).unwrap();
+        hand.free_bare(all).unwrap();
+        let (_, slot) = hand.parts();
+        let _inside = ram.state().gate.enter(slot);
+        assert!(slot.kept().eq([code(0, 9).0.block()]));
+        let part = ram.state().take_own(slot, code(0, 5).1).unwrap();
+        assert!(part.is_some_and(|part| part.order().get() == 5));
+        ram.state().give_own(slot, part.unwrap());
     }
 }

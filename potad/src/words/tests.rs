@@ -1,0 +1,169 @@
+use super::*;
+
+#[test]
+fn an_absent_word_is_zero_and_an_installed_one_stays() {
+    let words = Words::default();
+    let edges = [0, 511, 512, (1 << 18) - 1, 1 << 18, (1 << 36) + 7, (1 << 57) - 1];
+    for (value, index) in (1..).zip(edges) {
+        assert_eq!(words.load(index), 0);
+        words.install(index).unwrap().store(value, memdesc::sync::atomic::Ordering::Relaxed);
+    }
+    for (value, index) in (1..).zip(edges) {
+        assert_eq!(words.load(index), value, "word {index:#x}");
+    }
+    assert!(words.bytes() >= 7 * 4096);
+    assert_eq!(words.install(u64::MAX).map(|_| ()), Err(OutOfMemory));
+}
+
+#[test]
+fn a_visit_meets_what_is_present_between_its_ends() {
+    let (words, fan) = (Words::default(), FAN as u64);
+    let present: Vec<u64> =
+        [0, 1, 5, 6].into_iter().flat_map(|at| at * fan..(at + 1) * fan).collect();
+    for index in [fan - 1, fan + 1, 5 * fan, 7 * fan - 1] {
+        words.install(index).unwrap();
+    }
+    let ends = [0, 3, fan - 1, fan, 2 * fan + 1, 5 * fan - 1, 5 * fan + 2, 7 * fan, u64::MAX];
+    for (at, &first) in ends.iter().enumerate() {
+        for &last in &ends[at..] {
+            let mut met = Vec::new();
+            words.visit(first, last, |index, _| met.push(index));
+            let inside = present.iter().copied().filter(|at| (first..=last).contains(at));
+            assert!(met.into_iter().eq(inside), "{first}..={last}");
+        }
+    }
+}
+
+/// Of chunks 1 to 4, by a budget of two at a time.
+#[cfg(not(shuttle))]
+#[test]
+fn what_is_given_back_by_a_budget_goes_on_at_the_word_that_is_returned() {
+    let (words, fan) = (Words::default(), FAN as u64);
+    let store = |value| {
+        for index in 0..6 * fan {
+            words.install(index).unwrap().store(value, Ordering::Relaxed);
+        }
+    };
+    store(7);
+    let left = |from, last, budget| {
+        let mut left = budget;
+        (words.give_back(from, last, &mut left), left)
+    };
+    // Of chunk 0, which is of every array, and of what lies in part in the
+    // range, nothing.
+    assert_eq!(left(0, 5 * fan + 7, 2), (Some(3 * fan), 0));
+    let zero = |index: &u64| words.load(*index) == 0;
+    assert!((0..6 * fan).filter(zero).eq(fan..3 * fan));
+    assert_eq!(left(3 * fan, 5 * fan + 7, 2), (None, 0));
+    assert!((0..6 * fan).filter(zero).eq(fan..5 * fan));
+    store(8);
+    assert_eq!(left(fan + 1, 3 * fan - 1, 2), (None, 1));
+    assert!((0..6 * fan).filter(zero).eq(2 * fan..3 * fan));
+}
+
+/// One word in a chunk of each depth, and its neighbours.
+#[cfg(not(shuttle))]
+fn edges() -> [u64; 9] {
+    [0, 511, 512, (1 << 18) - 1, 1 << 18, 1 << 27, 1 << 36, 1 << 45, (1 << 57) - 1]
+}
+
+/// Whatever the depth, words are told apart, followed in their chunk, visited
+/// in order and counted.
+#[cfg(not(shuttle))]
+#[test]
+fn words_of_every_depth_are_found_followed_and_visited() {
+    let words = Words::default();
+    assert_eq!(words.bytes(), 0);
+    for (value, index) in (1..).zip(edges()) {
+        assert!(words.get(index).is_none() == (index != 511), "{index:#x}");
+        words.install(index).unwrap().store(value, Ordering::Relaxed);
+    }
+    for (value, index) in (1..).zip(edges()) {
+        assert_eq!(words.get(index).map(|word| word.load(Ordering::Relaxed)), Some(value));
+        let near = words.get_near(index).map(|word| word.load(Ordering::Relaxed));
+        assert_eq!(near, (index < 1 << 27).then_some(value), "{index:#x}");
+        let ahead = words.ahead(index).unwrap();
+        assert_eq!(ahead.len(), FAN - index as usize % FAN, "{index:#x}");
+        assert_eq!(ahead[0].load(Ordering::Relaxed), value);
+    }
+    for absent in [1 << 17, 1 << 26, 1 << 35, 1 << 44, 1 << 53, u64::MAX] {
+        assert!(words.get(absent).is_none() && words.ahead(absent).is_none());
+        assert_eq!(words.load(absent), 0);
+    }
+    // A chunk for each but 511; tables: 1 + 2 + 3 + 4 + 5 + 6, less what two share.
+    assert_eq!(words.bytes() % 4096, 0);
+    let said = alloc::format!("{words:?}");
+    assert_eq!(said, alloc::format!("Words({} bytes)", words.bytes()));
+
+    let visit = |first, last| {
+        let mut seen = alloc::vec::Vec::new();
+        words.visit(first, last, |index, word| {
+            let value = word.load(Ordering::Relaxed);
+            if value != 0 {
+                seen.push((index, value));
+            }
+        });
+        seen
+    };
+    let all: alloc::vec::Vec<_> = edges().into_iter().zip(1..).collect();
+    assert_eq!(visit(0, u64::MAX), all);
+    for (at, &(first, _)) in all.iter().enumerate() {
+        assert_eq!(visit(first, u64::MAX), all[at..], "from {first:#x}");
+        assert_eq!(visit(0, first), all[..=at], "to {first:#x}");
+        assert_eq!(visit(first, first), all[at..=at]);
+        assert_eq!(visit(first + 1, u64::MAX), all[at + 1..]);
+    }
+    // Only what is present is visited: whole chunks.
+    let mut count = 0;
+    words.visit(0, u64::MAX, |_, _| count += 1);
+    assert_eq!(count, 8 * FAN);
+}
+
+#[cfg(not(shuttle))]
+#[test]
+fn bytes_are_those_of_tables_and_chunks() {
+    for (index, nodes) in [(0, 1), (512, 2), (1 << 18, 3), (1 << 27, 4), (1 << 56, 7)] {
+        let words = Words::default();
+        words.install(index).unwrap();
+        assert_eq!(words.bytes(), nodes * 4096, "{index:#x}");
+        words.install(index).unwrap();
+        assert_eq!(words.bytes(), nodes * 4096, "once");
+    }
+    let words = Words::default();
+    for index in (0..5).map(|chunk| chunk * FAN as u64) {
+        words.install(index).unwrap();
+    }
+    // Chunk 0 is of no page.
+    let bytes = |first, last| words.page_bytes(first, last);
+    let fan = FAN as u64;
+    assert_eq!((bytes(0, 5 * fan - 1), bytes(0, fan - 1)), (4 * 4096, 0));
+    assert_eq!((bytes(fan, 2 * fan - 1), bytes(fan + 1, 3 * fan - 1)), (4096, 4096));
+    assert_eq!((bytes(fan, 2 * fan - 2), bytes(0, u64::MAX)), (0, 4 * 4096));
+}
+
+/// What is put by is enough for any one word, and no more than one of each.
+#[cfg(not(shuttle))]
+#[test]
+fn what_is_needed_makes_any_word_present() {
+    for last in [0, 511, 512, (1 << 18) - 1, 1 << 18, (1 << 27) + 5, (1 << 57) - 1] {
+        let indexes = [0, 511, 512, 1 << 17, 1 << 18, 1 << 26, 1 << 27, 1 << 56, last];
+        for index in indexes.into_iter().filter(|&index| index <= last) {
+            let (words, mut need) = (Words::default(), Need::default());
+            words.add_need(last, &mut need);
+            assert_eq!((need.chunks, need.paged), (1, usize::from(last > 511)));
+            let mut reserve = Reserve::default();
+            reserve.fill(&need).unwrap();
+            assert!(words.install_kept(index, &mut reserve).is_ok(), "{index:#x} of {last:#x}");
+            assert_eq!(words.bytes(), (words.bytes() / 4096) * 4096);
+            // Once more, for another word beside what is there.
+            let mut again = Need::default();
+            words.add_need(last, &mut again);
+            assert_eq!(again.chunks, usize::from(index > 511));
+            assert!(again.tables.iter().zip(need.tables).all(|(now, then)| *now <= then));
+            reserve.fill(&again).unwrap();
+            assert!(words.install_kept(last, &mut reserve).is_ok(), "{last:#x}");
+        }
+    }
+    let mut none = Reserve::default();
+    assert!(Words::default().install_kept(7, &mut none).is_err());
+}
