@@ -35,6 +35,7 @@
 mod directed;
 mod exact;
 mod give;
+mod level;
 mod memory;
 mod runs;
 mod search;

@@ -23,16 +23,6 @@ pub(crate) struct Contended;
 /// block: bounds the search when every word has bits but none a fitting run.
 const BUDGET: u32 = 64;
 
-/// A search of one level.
-struct Search {
-    level: u32,
-    run: u32,
-    /// Words that it may still look into.
-    left: u32,
-    /// The first word that had but places to avoid.
-    second_best: Option<u64>,
-}
-
 /// What a take prefers to leave alone, word by word: places whose memory the
 /// host has taken back. 0 where nothing is to be avoided.
 pub(crate) trait Avoid {
@@ -120,109 +110,26 @@ impl Forest {
         avoid: &impl Avoid,
     ) -> Result<Taken, OutOfMemory> {
         for above in level + 1..=self.top {
-            if let Some(larger) = self.take_in_level(above, 1, near, BUDGET, avoid) {
+            let beside = self.take_here(above, near, avoid);
+            if let Some(larger) =
+                beside.or_else(|| self.take_in_level(above, 1, near, BUDGET, avoid))
+            {
                 return self.break_down(larger, Block::containing(avoid.pick(larger), order));
             }
         }
         Ok(Taken::Nothing)
     }
 
-    /// Takes `run` adjacent places of `level`, from the first word at or after
-    /// `near` that has them, wrapping around once; looks into at most `budget`
-    /// words that do not fit.
-    fn take_in_level(
-        &self,
-        level: u32,
-        run: u32,
-        near: Granule,
-        budget: u32,
-        avoid: &impl Avoid,
-    ) -> Option<Block> {
-        let start = word_of(level, near);
-        let mut search = Search { level, run, left: budget, second_best: None };
-        // From there to the end, and then what lies before it.
-        for (base, summary) in self.groups(level, start) {
-            let ahead = match start.checked_sub(base) {
-                Some(before) => summary & (u64::MAX << before),
-                None => summary,
-            };
-            if let Some(block) = self.take_in_group(&mut search, base, ahead, avoid) {
-                return Some(block);
-            }
-            if search.left == 0 {
-                return self.take_second_best(search);
-            }
-        }
-        for (base, summary) in self.groups(level, 0) {
-            let ahead = match start.saturating_sub(base) {
-                0 => break,
-                until @ 1..64 => summary & ((1 << until) - 1),
-                _ => summary,
-            };
-            if let Some(block) = self.take_in_group(&mut search, base, ahead, avoid) {
-                return Some(block);
-            }
-            if search.left == 0 {
-                break;
-            }
-        }
-        self.take_second_best(search)
-    }
-
-    /// Rather a place to avoid than a larger block broken, or nothing.
-    fn take_second_best(&self, search: Search) -> Option<Block> {
-        let Search { level, run, second_best, .. } = search;
-        self.take_snug(level, second_best?, run, 0)
-    }
-
-    /// The part of a search in those of the 64 words from `base` on that `ahead`
-    /// says. If nothing is found, those that were seen zero leave the summary
-    /// together.
+    /// Takes one place of the word of `level` that `near` is in: where a search would
+    /// begin, and most end.
     #[inline]
-    fn take_in_group(
-        &self,
-        search: &mut Search,
-        base: u64,
-        mut ahead: u64,
-        avoid: &impl Avoid,
-    ) -> Option<Block> {
-        let Search { level, run, .. } = *search;
-        let is_any_avoided = avoid.is_any();
-        // Side by side, but in models, whose chunks are smaller than a group.
-        let side = self.words(level).ahead(base).unwrap_or(&[]);
-        let mut empty = 0;
-        while ahead != 0 {
-            let place = ahead.trailing_zeros();
-            ahead &= ahead - 1;
-            let word = base | u64::from(place);
-            // Relaxed: a guess for the compare-exchange.
-            let value = match side.get(place as usize) {
-                Some(word) => word.load(Ordering::Relaxed),
-                None => self.word(level, word).map_or(0, |word| word.load(Ordering::Relaxed)),
-            };
-            if value == 0 {
-                empty |= 1 << place;
-                continue;
-            }
-            let avoided = if is_any_avoided { avoid.places(level, word) } else { 0 };
-            if run_starts(value & !avoided, run) != 0
-                && let Some(block) = self.take_snug(level, word, run, avoided)
-            {
-                return Some(block);
-            }
-            if avoided != 0 && search.second_best.is_none() {
-                search.second_best = Some(word);
-            }
-            search.left -= 1;
-            if search.left == 0 {
-                return None;
-            }
+    fn take_here(&self, level: u32, near: Granule, avoid: &impl Avoid) -> Option<Block> {
+        if avoid.is_any() {
+            return None;
         }
-        if empty != 0 {
-            self.note_empty_words(level, base, empty);
-            search.left -= 1;
-        }
-        None
+        let word = word_of(level, near);
+        let first = Self::take_snuggest(self.word_near(level, word)?, 1)?;
+        Some(block_of(level, word, 1 << first, 1))
     }
 
     /// Takes `run` places of one word that are not `avoided`: those that `pick`
@@ -237,12 +144,23 @@ impl Forest {
         pick: impl Fn(u64, u32) -> Option<u64>,
     ) -> Option<u64> {
         let atomic = self.word(level, word)?;
+        if atomic.load(Ordering::Relaxed) == 0 {
+            self.note_empty(level, word);
+            return None;
+        }
+        Self::take_of(atomic, run, avoided, pick)
+    }
+
+    /// The same of a word that is not to be noted if it is empty.
+    #[inline(always)]
+    pub(super) fn take_of(
+        atomic: &AtomicU64,
+        run: u32,
+        avoided: u64,
+        pick: impl Fn(u64, u32) -> Option<u64>,
+    ) -> Option<u64> {
         let mut value = atomic.load(Ordering::Relaxed);
         loop {
-            if value == 0 {
-                self.note_empty(level, word);
-                return None;
-            }
             let mask = pick(value & !avoided, run)?;
             if memdesc::seeded!("taken without a compare-exchange") {
                 atomic.store(value & !mask, Ordering::Release);
@@ -268,6 +186,14 @@ impl Forest {
     pub(crate) fn take_snug(&self, level: u32, word: u64, run: u32, avoided: u64) -> Option<Block> {
         let mask = self.take_in_word(level, word, run, avoided, snuggest_run)?;
         Some(block_of(level, word, mask, run))
+    }
+
+    /// As [`take_snug`](Self::take_snug), of a word that is not to be noted if it is
+    /// empty: the first place.
+    #[inline(always)]
+    pub(crate) fn take_snuggest(atomic: &AtomicU64, run: u32) -> Option<u64> {
+        let mask = Self::take_of(atomic, run, 0, snuggest_run)?;
+        Some(mask.trailing_zeros().into())
     }
 
     /// Takes the lowest aligned run of `run` places of one word that are not

@@ -190,10 +190,11 @@ impl Slot {
 
     /// The pending word at this place is about to be given: later requests for the
     /// orders that waited there find it.
-    fn note_left(&self, place: u32) {
+    fn note_left(&self, stock: &Stock, place: u32) {
         let large = self.large.load(Ordering::Relaxed);
         let pending = &self.pending[place as usize];
-        let (word, is_any) = (pending.word(), pending.mask() != 0);
+        let (word, mask) = (pending.word(), pending.mask());
+        let is_any = mask != 0 && mask | stock.forest.load(0, word) != u64::MAX;
         for order in (CLAIMED_ORDERS + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok()) {
             if is_any && large >> (large_byte(order) + place) & 1 != 0 {
                 self.orders.note_freed(order, word);
@@ -252,7 +253,7 @@ impl Slot {
         if seen & mask != 0 {
             return Err(AlreadyFree);
         }
-        self.note_left(place_of(word_at(key)));
+        self.note_left(stock, place_of(word_at(key)));
         let (before, waiting) = self.make_wait(key, mask, seen);
         match waiting {
             0 => Ok(()),

@@ -4,11 +4,18 @@
 //! # How
 //!
 //! A block that was freed leaves a place where one of its order fits again; so a
-//! request that the warm word cannot serve looks into the last few words that its
-//! order was freed into, before it searches. And a search that has looked into as
-//! many words as it may and found nothing would find much the same the next time:
-//! so each that is in vain halves the words that the next one for its order may
-//! look into before a larger block is broken, and each that is not doubles them.
+//! request that the warm word cannot serve looks into the last words that its order
+//! was freed into, before it searches:
+//!
+//! ```text
+//!  freed   7  3  9  4  -  -  -  -  .. 16     a ring: what comes after the last one
+//!                   ^ last                    is the oldest, and written over
+//! ```
+//!
+//! And a search that has looked into as many words as it may and found nothing would
+//! find much the same the next time: so each that is in vain halves the words that
+//! the next one for its order may look into before a larger block is broken, and
+//! each that is not doubles them.
 //!
 //! # What always holds
 //!
@@ -17,9 +24,10 @@
 //!
 //! # Cost
 //!
-//! A free of an order above 5 loads one word of the hand's own where the same word was
-//! freed into last; else it moves up to four. Orders 3 to 5 wait in the hand first, and
-//! pay this when they leave. Nothing else is on the hot path.
+//! A free of an order above 5 loads two words of the hand's own, and writes them where
+//! another word was freed into last. Orders 3 to 5 wait in the hand first, and pay this
+//! when they leave. A request looks into each word once that has nothing any more. 144
+//! bytes an order.
 
 use super::slot::CLAIMED_ORDERS;
 use memdesc::sync::atomic::Ordering;
@@ -30,13 +38,12 @@ use memdesc::{ORDERS_PER_LEVEL, Order};
 const ORDERS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 12 };
 
 /// Words of each.
-const DEPTH: usize = if cfg!(any(loom, shuttle)) { 1 } else { 4 };
+const DEPTH: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 /// Words that a search may look into while searches find something, and when they
-/// have not for long. (Down to one, traces of heaps and mappings are a tenth
-/// faster, and churn a fifth slower: more large blocks are broken.)
+/// have not for long.
 const BUDGET: u32 = 64;
-const LEAST: u64 = 4;
+const LEAST: u64 = 1;
 
 /// No word.
 const NONE: u64 = u64::MAX;
@@ -56,26 +63,39 @@ const LARGE: usize = (ORDERS_PER_LEVEL - CLAIMED_ORDERS - 1) as usize;
 /// What is remembered of one.
 #[derive(Debug)]
 struct Known {
-    /// Words that were freed into, the last one first.
+    /// Words that were freed into: a ring, in which the last one is at `last`.
     freed: [AtomicU64; DEPTH],
+    last: AtomicU64,
     /// Words that a search may look into.
     budget: AtomicU64,
 }
 
 impl Known {
-    /// This word is the last one, and those before it move down to its place.
-    #[inline(never)]
+    #[inline(always)]
+    fn at(&self, last: u64) -> &AtomicU64 {
+        &self.freed[last as usize % DEPTH]
+    }
+
+    /// This word is the last one.
+    #[inline(always)]
     fn note(&self, word: u64) {
-        let mut next = word;
-        for place in &self.freed {
-            let before = place.load(Ordering::Relaxed);
-            place.store(next, Ordering::Relaxed);
-            // The rest stays in its order.
-            if before == word || before == NONE {
-                return;
-            }
-            next = before;
+        let last = self.last.load(Ordering::Relaxed);
+        if self.at(last).load(Ordering::Relaxed) != word {
+            self.at(last.wrapping_add(1)).store(word, Ordering::Relaxed);
+            self.last.store(last.wrapping_add(1), Ordering::Relaxed);
         }
+    }
+
+    #[inline(always)]
+    fn last(&self) -> u64 {
+        self.at(self.last.load(Ordering::Relaxed)).load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn forget_last(&self) {
+        let last = self.last.load(Ordering::Relaxed);
+        self.at(last).store(NONE, Ordering::Relaxed);
+        self.last.store(last.wrapping_sub(1), Ordering::Relaxed);
     }
 }
 
@@ -84,6 +104,7 @@ impl Orders {
     pub(super) fn new(near: u64) -> Self {
         let known = || Known {
             freed: core::array::from_fn(|_| AtomicU64::new(NONE)),
+            last: AtomicU64::new(0),
             budget: AtomicU64::new(BUDGET.into()),
         };
         Self {
@@ -110,25 +131,22 @@ impl Orders {
     /// A block of the order was freed into this word.
     #[inline(always)]
     pub(super) fn note_freed(&self, order: Order, word: u64) {
-        let Some(known) = self.of(order) else { return };
-        if known.freed[0].load(Ordering::Relaxed) != word {
+        if let Some(known) = self.of(order) {
             known.note(word);
         }
     }
 
     /// The word that was freed into last, if there is one.
     pub(super) fn last_freed(&self, order: Order) -> Option<u64> {
-        let word = self.of(order)?.freed[0].load(Ordering::Relaxed);
+        let word = self.of(order)?.last();
         (word != NONE).then_some(word)
     }
 
     /// That word has nothing for the order: the one before it is the last.
     pub(super) fn forget_last(&self, order: Order) {
-        let Some(known) = self.of(order) else { return };
-        for pair in known.freed.windows(2) {
-            pair[0].store(pair[1].load(Ordering::Relaxed), Ordering::Relaxed);
+        if let Some(known) = self.of(order) {
+            known.forget_last();
         }
-        known.freed[DEPTH - 1].store(NONE, Ordering::Relaxed);
     }
 
     /// Words that a search for the order may look into.
@@ -151,20 +169,28 @@ impl Orders {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
-    fn the_last_words_are_remembered_last_first_and_each_once() {
+    fn the_last_words_are_remembered_last_first() {
         let (orders, four) = (Orders::new(0), Order::new(4).unwrap());
+        let told = |orders: &Orders| {
+            let word = orders.last_freed(four);
+            orders.forget_last(four);
+            word
+        };
         assert_eq!(orders.last_freed(four), None);
-        for word in [1, 2, 3, 2, 4, 5, 6] {
+        for word in [1, 2, 2, 2, 3] {
             orders.note_freed(four, word);
         }
         assert_eq!(orders.last_freed(Order::new(5).unwrap()), None, "of its own order");
-        for word in [6, 5, 4, 2] {
-            assert_eq!(orders.last_freed(four), Some(word));
-            orders.forget_last(four);
-        }
-        assert_eq!(orders.last_freed(four), None);
+        assert_eq!(orders.last_freed(four), Some(3), "asking forgets nothing");
+        assert_eq!([0; 4].map(|_| told(&orders)), [Some(3), Some(2), Some(1), None]);
+        // As many as there is room for, the oldest left out.
+        let many = DEPTH as u64 + 8;
+        (0..many).for_each(|word| orders.note_freed(four, word));
+        let last: Vec<u64> = core::iter::from_fn(|| told(&orders)).collect();
+        assert_eq!(last, (8..many).rev().collect::<Vec<u64>>());
         for order in [0, 2, 15, 63].map(|order| Order::new(order).unwrap()) {
             orders.note_freed(order, 7);
             orders.forget_last(order);
@@ -181,8 +207,8 @@ mod tests {
             orders.note_search(four, found);
             orders.budget(four)
         };
-        assert_eq!([false; 6].map(after), [32, 16, 8, 4, 4, 4]);
-        assert_eq!([true; 6].map(after), [8, 16, 32, 64, 64, 64]);
+        assert_eq!([false; 8].map(after), [32, 16, 8, 4, 2, 1, 1, 1]);
+        assert_eq!([true; 8].map(after), [2, 4, 8, 16, 32, 64, 64, 64]);
         assert_eq!(orders.budget(Order::new(5).unwrap()), BUDGET, "of its own order");
     }
 }

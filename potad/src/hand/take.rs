@@ -29,6 +29,7 @@
 //! | orders 3-5 while a pending word fits | 0 |
 //! | orders 9-63, the last block freed | 0 |
 //! | orders 3-63 in a warm word | 1 |
+//! | orders 3-14 in a word that they were freed into | 1 |
 
 use super::code::{Code, key_of};
 use super::give::large_byte;
@@ -70,13 +71,14 @@ impl Slot {
     }
 
     /// Takes a block of an order above those of claims, out of what waits in the
-    /// hand or out of the warm word.
+    /// hand, the warm word or one that the order was freed into.
     #[inline(never)]
     fn take_large(&self, stock: &Stock, order: Order) -> Option<Code> {
         match order.level() {
             0 => self.take_waiting(stock, order),
             level => self.take_kept(order).or_else(|| self.take_warm(stock, order, level)),
         }
+        .or_else(|| self.take_freed(stock, order))
     }
 
     #[inline(always)]
@@ -211,25 +213,43 @@ impl Slot {
     }
 
     /// Takes a block out of a word into which one of its order was freed.
-    fn take_freed(&self, stock: &Stock, order: Order) -> Option<Block> {
-        let level = order.level();
-        if level == 0 {
-            let mut larger = (order.get() + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok());
-            if let Some(code) = larger.find_map(|larger| self.take_pending(order, larger)) {
-                return Some(code.block());
-            }
-        }
+    #[inline]
+    fn take_freed(&self, stock: &Stock, order: Order) -> Option<Code> {
+        let (level, run) = (order.level(), order.run());
         while let Some(word) = self.orders.last_freed(order) {
-            let avoided = stock.avoided(level, word);
-            // (One that has merged since leaves the summary here: searches are
-            // spared more by that than it costs.)
-            if let Some(block) = stock.forest.take_snug(level, word, order.run(), avoided) {
-                stock.on_take(block);
-                return Some(block);
+            let code = match stock.forest.word_near(level, word) {
+                Some(atomic) if stock.reported.get().is_none() => {
+                    Forest::take_snuggest(atomic, run)
+                        .and_then(|first| Code::at(word, first, order))
+                }
+                _ => self.take_freed_beside(stock, order, word),
+            };
+            if code.is_some() {
+                return code;
             }
             self.orders.forget_last(order);
         }
         None
+    }
+
+    /// The same of a word that is far, or where a reporter is attached.
+    #[inline(never)]
+    fn take_freed_beside(&self, stock: &Stock, order: Order, word: u64) -> Option<Code> {
+        let (level, run) = (order.level(), order.run());
+        let avoided = stock.avoided(level, word);
+        let block = stock.forest.take_snug(level, word, run, avoided)?;
+        stock.on_take(block);
+        Some(Code::of(block))
+    }
+
+    /// Takes a block of an order from 3 to 5 out of a pending word into which a
+    /// larger one was freed.
+    fn take_larger_pending(&self, order: Order) -> Option<Block> {
+        if order.level() != 0 {
+            return None;
+        }
+        let mut larger = (order.get() + 1..ORDERS_PER_LEVEL).filter_map(|k| Order::new(k).ok());
+        larger.find_map(|larger| self.take_pending(order, larger)).map(Code::block)
     }
 
     /// Takes a block from the forest, the warm word first.
@@ -242,7 +262,7 @@ impl Slot {
 
     /// Takes a block from the forest, out of another than the warm word.
     fn take_beyond(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        if let Some(block) = self.take_freed(stock, order) {
+        if let Some(block) = self.take_larger_pending(order) {
             return Ok(Taken::Block(block));
         }
         let Taken::Block(block) = self.take_near(stock, order)? else {
