@@ -64,10 +64,11 @@ impl Slot {
     /// Takes a block out of a claim or a warm word, if one has it.
     #[inline(always)]
     pub(crate) fn take_at_hand(&self, stock: &Stock, order: Order) -> Option<Code> {
-        match order.get() <= CLAIMED_ORDERS {
-            true => self.take_claimed(order),
-            false => self.take_large(stock, order),
+        if order.get() <= CLAIMED_ORDERS {
+            return self.take_claimed(order);
         }
+        // (Here, so that a large block that is kept costs no call.)
+        self.take_kept(order).or_else(|| self.take_large(stock, order))
     }
 
     /// Takes a block of an order above those of claims, out of what waits in the
@@ -76,7 +77,7 @@ impl Slot {
     fn take_large(&self, stock: &Stock, order: Order) -> Option<Code> {
         match order.level() {
             0 => self.take_waiting(stock, order),
-            level => self.take_kept(order).or_else(|| self.take_warm(stock, order, level)),
+            level => self.take_warm(stock, order, level),
         }
         .or_else(|| self.take_freed(stock, order))
     }
@@ -254,7 +255,7 @@ impl Slot {
 
     /// Takes a block from the forest, the warm word first.
     pub(crate) fn take_shared(&self, stock: &Stock, order: Order) -> Result<Taken, OutOfMemory> {
-        match self.take_large(stock, order) {
+        match self.take_kept(order).or_else(|| self.take_large(stock, order)) {
             Some(code) => Ok(Taken::Block(code.block())),
             None => self.take_beyond(stock, order),
         }
