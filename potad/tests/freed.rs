@@ -1,0 +1,69 @@
+//! Where an order was freed it is served again: the last word first, and nothing
+//! larger is broken for it.
+
+use potad::memdesc::{Granule, Order};
+use potad::{BareBlock, Hand, Potad, Resource, Zone};
+
+/// Granules below one word of level 1.
+const WORD: u64 = 1 << 12;
+
+fn ram(granules: u64) -> Zone {
+    Potad::new().register(Resource::new("ram").granule(4096).span(0..granules * 4096)).unwrap()
+}
+
+/// All of it in blocks of an order.
+fn fill(hand: &mut Hand, order: Order) -> Vec<Option<BareBlock>> {
+    let mut live: Vec<_> = std::iter::from_fn(|| hand.alloc_bare(order).ok()).map(Some).collect();
+    live.sort_by_key(|block| block.as_ref().map(BareBlock::base));
+    live
+}
+
+/// Frees a block in each of these words of level 1, and returns where they were.
+fn free_in(hand: &mut Hand, live: &mut [Option<BareBlock>], words: &[u64]) -> Vec<Granule> {
+    let free = |&word: &u64| {
+        let found = live
+            .iter_mut()
+            .find(|block| block.as_ref().is_some_and(|block| block.base().0 / WORD == word));
+        let block = found.and_then(Option::take).unwrap();
+        let at = block.base();
+        hand.free_bare(block).unwrap();
+        at
+    };
+    words.iter().map(free).collect()
+}
+
+#[test]
+fn the_words_that_an_order_was_freed_into_serve_it_last_first() {
+    for order in [6, 7, 8].map(|k| Order::new(k).unwrap()) {
+        let ram = ram(32 * WORD);
+        let mut hand = ram.hand();
+        let mut live = fill(&mut hand, order);
+        assert_eq!(ram.stats().free, 0);
+        let freed = free_in(&mut hand, &mut live, &[3, 20, 11, 29, 7, 14]);
+        let got: Vec<_> = freed.iter().map(|_| hand.alloc_bare(order).unwrap()).collect();
+        let at: Vec<_> = got.iter().map(BareBlock::base).collect();
+        assert_eq!(at, freed.into_iter().rev().collect::<Vec<_>>(), "{order:?}");
+        assert!(hand.alloc_bare(order).is_err(), "nothing else is free");
+        live.into_iter().flatten().chain(got).for_each(|block| hand.free_bare(block).unwrap());
+        assert_eq!(ram.validate(), Ok(32 * WORD));
+    }
+}
+
+#[test]
+fn what_merged_or_was_taken_meanwhile_is_passed_by() {
+    let six = Order::new(6).unwrap();
+    let ram = ram(32 * WORD);
+    let mut hand = ram.hand();
+    let mut live = fill(&mut hand, six);
+    let mut other = ram.hand();
+    let freed = free_in(&mut hand, &mut live, &[20, 3]);
+    // Of the last two words one is given away, and one is whole.
+    free_in(&mut hand, &mut live, &[11]);
+    let taken = other.alloc_bare(six).unwrap();
+    free_in(&mut hand, &mut live, &[29; 64]);
+    let got = hand.alloc_bare(six).unwrap();
+    assert!(freed.contains(&got.base()) || got.base().0 / WORD == 11, "{:?}", got.base());
+    assert_eq!(ram.stats().blocks[12], 1, "what is whole stays so while something else fits");
+    live.into_iter().flatten().chain([got, taken]).for_each(|block| hand.free_bare(block).unwrap());
+    assert_eq!(ram.validate(), Ok(32 * WORD));
+}
