@@ -465,3 +465,24 @@ fn a_thread_frees_what_others_took_without_memory() {
     });
     assert_eq!((ram.stats().hands, accounted(&ram)), (before, 1 << 14));
 }
+
+/// As far as nothing is free a removal claims nothing, and yet what is freed there
+/// later has its place.
+#[test]
+fn what_is_live_deep_inside_a_range_that_leaves_is_freed_without_memory() {
+    let (_potad, ram, _) = ram(1 << 24);
+    let (first, deep, end) = (77, (1 << 21) + 1001, (1 << 22) + 5);
+    let run = |first: u64, end: u64| ram.alloc_at(4096 * first..4096 * end).unwrap();
+    let live = [run(first, deep), run(deep, deep + 3), run(deep + 3, end)];
+    let removal = ram.hot_remove(0..1 << 36).unwrap();
+    assert_eq!(removal.remaining_granules(), end - first);
+    with_memory_for(0, || {
+        let [before, amid, after] = live;
+        ram.free_run(amid).unwrap();
+        assert_eq!(removal.remaining_granules(), end - first - 3);
+        [before, after].into_iter().for_each(|run| ram.free_run(run).unwrap());
+    });
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.finish().unwrap();
+    assert_eq!((ram.granules(), ram.validate()), (0, Ok(0)));
+}
