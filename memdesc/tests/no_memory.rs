@@ -184,3 +184,12 @@ fn what_was_a_peak_goes_back_to_the_heap() {
     let left = live() - before;
     assert!(left < most / 4, "{left} of {most} bytes stay");
 }
+
+#[test]
+fn zeroed_memory_is_refused_where_there_is_none() {
+    type Words = Lines<Counted, 64>;
+    let get = |memory| with_memory_for(memory, Words::zeroed);
+    assert!(get(0).is_none());
+    let one = get(1).unwrap();
+    assert!(one.iter().all(|word| word.load(potad_memdesc::sync::atomic::Ordering::Relaxed) == 0));
+}

@@ -4,7 +4,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use potad_memdesc::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use potad_memdesc::{Lines, Page, PageArray, PageBox, pool_pages};
+use potad_memdesc::{Lines, OnceSlot, Page, PageArray, PageBox, pool_pages};
 
 type Table = Lines<AtomicU64, 512>;
 type Half = Lines<AtomicU64, 256>;
@@ -40,6 +40,19 @@ fn a_table_of_a_page_has_its_memory_of_the_pool_and_gives_it_back() {
     half[3].store(3, Relaxed);
     assert!(!half.give_back());
     assert_eq!((half[3].load(Relaxed), pool_pages().0), (0, 2 * made));
+}
+
+/// Of a box of half a page, which takes none of the pool.
+#[test]
+fn a_slot_keeps_what_was_installed_first_and_frees_it() {
+    let slot = OnceSlot::<Page<Half>, PageBox<Half>>::new();
+    assert!(slot.get().is_none());
+    assert!(slot.get_or_install(|| None).is_none(), "and stays empty");
+    let first = slot.get_or_install(PageBox::zeroed).unwrap();
+    first[5].store(5, Relaxed);
+    let again = slot.get_or_install(|| panic!("it is there")).unwrap();
+    assert!(std::ptr::eq(first, again) && slot.get().is_some_and(|half| std::ptr::eq(half, first)));
+    assert_eq!(slot.get().unwrap()[5].load(Relaxed), 5);
 }
 
 #[test]

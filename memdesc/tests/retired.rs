@@ -52,6 +52,8 @@ fn what_is_retired_is_bounded_unless_a_reader_stalls() {
     });
     is_pinned.recv().unwrap();
     let before = retired_bytes();
+    pairs(&ram, kind, 1);
+    assert_eq!(retired_bytes(), before + cell, "one counts, whoever keeps it");
     pairs(&ram, kind, 6400);
     assert!(retired_bytes() >= before + 6400 * cell - 5 * 128 * cell, "none of it can be freed");
     pairs(&ram, kind, 6400);

@@ -1,10 +1,18 @@
 //! What the allocator refuses, and why.
 
+use alloc::alloc::{Layout, handle_alloc_error};
 use memdesc::{Granules, Order};
 
 /// Memory for the allocator's own tables is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfMemory;
+
+/// Ends the process, as `Arc::new` does without memory: for calls that cannot
+/// refuse.
+#[cold]
+pub(crate) fn end_without_memory_for<T>() -> ! {
+    handle_alloc_error(Layout::new::<T>())
+}
 
 /// Why a call was refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,13 @@
 //! The hand: an allocator front of one's own.
 
-use crate::error::{Error, Refused};
+use crate::error::{Error, Refused, end_without_memory_for};
 use crate::hand::{HIDDEN_GRANULES, Slot};
 use crate::handles::{BareBlock, RawBlock};
 use crate::home::Home;
 use crate::placement::Class;
 use crate::{Block, Zone};
 use core::fmt;
-use memdesc::sync::Arc;
+use memdesc::sync::TryArc;
 use memdesc::sync::atomic::Ordering;
 use memdesc::{Descriptor, Fresh, Order, OwnerId};
 
@@ -31,7 +31,7 @@ use memdesc::{Descriptor, Fresh, Order, OwnerId};
 /// ```
 pub struct Hand {
     zone: Zone,
-    slot: Arc<Slot>,
+    slot: TryArc<Slot>,
 }
 
 impl Hand {
@@ -40,7 +40,7 @@ impl Hand {
     pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
 
     pub(crate) fn new(zone: Zone, class: Class) -> Self {
-        let slot = zone.state().new_slot(class);
+        let slot = zone.state().new_slot(class).unwrap_or_else(|| end_without_memory_for::<Slot>());
         Self { zone, slot }
     }
 

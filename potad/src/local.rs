@@ -42,7 +42,7 @@ use crate::placement::Class;
 use crate::state::State;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use memdesc::sync::{Arc, Weak};
+use memdesc::sync::{TryArc, Weak};
 
 #[cfg(not(loom))]
 memdesc::sync::thread_local! {
@@ -94,7 +94,7 @@ fn has_own() -> bool {
 /// A thread's hand on one zone.
 struct Entry {
     zone: u32,
-    slot: Arc<Slot>,
+    slot: TryArc<Slot>,
     state: Weak<State>,
 }
 
@@ -183,7 +183,8 @@ fn add_entry(state: &State) -> bool {
     if !is_free.unwrap_or(false) {
         return false;
     }
-    let slot = state.new_slot(Class::default());
+    // Whoever frees has to get by without memory: by a shared slot, then.
+    let Some(slot) = state.new_slot(Class::default()) else { return false };
     if memdesc::seeded!("a thread keeps its zones") {
         core::mem::forget(state.me.upgrade());
     }
@@ -192,7 +193,14 @@ fn add_entry(state: &State) -> bool {
     let added = HANDS.try_with(|hands| {
         let Ok(mut hands) = hands.try_borrow_mut() else { return false };
         // Zones that went since: what is left of them is dropped below.
-        gone.extend(hands.extract_if(.., |entry| entry.state.strong_count() == 0));
+        let has_gone = |entry: &Entry| entry.state.strong_count() == 0;
+        if gone.try_reserve(hands.iter().filter(|entry| has_gone(entry)).count()).is_ok() {
+            let room = gone.capacity();
+            gone.extend(hands.extract_if(.., |entry| has_gone(entry)).take(room));
+        }
+        if hands.try_reserve(1).is_err() {
+            return false;
+        }
         hands.extend(new.take());
         true
     });

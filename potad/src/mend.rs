@@ -197,6 +197,7 @@ fn sign() -> Immediate {
 mod tests {
     use crate::{FailureQueue, Potad, Resource, Zone};
     use alloc::sync::Arc;
+    use alloc::vec::Vec;
     use memdesc::sync::atomic::{AtomicU64, Ordering};
     use memdesc::{FailedBlock, FailureKind, Order, Outcome, Owner, OwnerId};
 
@@ -210,8 +211,12 @@ mod tests {
         }
     }
 
-    /// A zone with a raw block whose failure is on record, as if its report had met
-    /// a teardown that took too long.
+    /// As if the report of what is on record had met a teardown that took too long.
+    fn delay(zone: &Zone, block: &crate::RawBlock) {
+        zone.state().stock.poison.set_delayed(block.block().base(), true);
+    }
+
+    /// A zone with a raw block whose failure is on record, and delayed.
     fn delayed() -> (Potad, Zone, Arc<Told>, crate::RawBlock) {
         let potad = Potad::new();
         let ram = Resource::new("ram").granule(4096).span(0..1 << 24);
@@ -221,7 +226,7 @@ mod tests {
         let block = zone.alloc_raw(Order::ZERO, owner).unwrap();
         let (state, at) = (zone.state(), block.block().base());
         state.stock.poison.note(at, state.units_of(at), FailureKind::Found).unwrap();
-        state.stock.poison.set_delayed(at, true);
+        delay(&zone, &block);
         assert_eq!(state.stock.poison.counts().delayed, 1);
         (potad, zone, told, block)
     }
@@ -250,5 +255,49 @@ mod tests {
         assert_eq!(told.0.load(Ordering::Relaxed), 1, "once");
         zone.free_raw(block).unwrap();
         assert_eq!(zone.stats().quarantined, 1);
+    }
+
+    #[test]
+    fn only_what_is_owed_is_looked_for_again_a_few_at_once_or_all() {
+        let (potad, zone, told, first) = delayed();
+        let owner: OwnerId = zone.register_owner(told.clone()).unwrap();
+        let more: Vec<_> = (0..12).map(|_| zone.alloc_raw(Order::ZERO, owner).unwrap()).collect();
+        for block in &more {
+            let at = zone.address_of(block.base());
+            assert_eq!(zone.report_failure(at, 0, FailureKind::Found).unwrap().notified, 1);
+        }
+        let told_by = || told.0.swap(0, Ordering::Relaxed);
+        assert_eq!(told_by(), 12);
+        // One, beside twelve whose owner has heard.
+        assert_eq!(zone.retry_failures().granules, 1);
+        assert_eq!((told_by(), zone.retry_failures().granules), (1, 0));
+        // All but one: eight by the first call, the others by the second.
+        more.iter().for_each(|block| delay(&zone, block));
+        let queue = FailureQueue::new(4).unwrap();
+        for some in [8, 4, 0] {
+            assert_eq!(potad.report_queued(&queue, |_, _| {}), 0);
+            assert_eq!(told_by(), some);
+        }
+        more.iter().for_each(|block| delay(&zone, block));
+        let all = zone.retry_failures();
+        assert_eq!((all.granules, all.notified, told_by()), (12, 12, 12));
+        for block in more.into_iter().chain([first]) {
+            zone.free_raw(block).unwrap();
+        }
+        assert_eq!((zone.stats().pending, zone.stats().quarantined), (0, 13));
+    }
+
+    #[test]
+    fn what_was_delayed_is_settled_by_a_slow_path_beside_what_is_settled() {
+        let (_potad, zone, told, block) = delayed();
+        let free = zone.address_of(block.base()) ^ 4096;
+        assert_eq!(zone.report_failure(free, 0, FailureKind::Found).unwrap().quarantined, 1);
+        assert_eq!(zone.state().stock.poison.counts().delayed, 1, "its owner has it still");
+        zone.state().mend();
+        assert_eq!(zone.state().stock.poison.counts().delayed, 1);
+        assert_eq!(zone.retry_failures().notified, 1);
+        assert_eq!(told.0.load(Ordering::Relaxed), 1);
+        zone.free_raw(block).unwrap();
+        assert_eq!(zone.stats().quarantined, 2);
     }
 }

@@ -39,7 +39,7 @@ pub struct Leaving(TryArc<Removing>);
 /// A hand on a [`Ground`].
 #[derive(Debug)]
 pub struct Front {
-    slot: Arc<Slot>,
+    slot: TryArc<Slot>,
 }
 
 impl Ground {
@@ -135,7 +135,8 @@ impl Ground {
 
     /// A new hand.
     pub fn front(&self) -> Front {
-        Front { slot: self.gate.register(Slot::new(0, Class::default(), Default::default())) }
+        let slot = Slot::new(0, Class::default(), Default::default());
+        Front { slot: self.gate.register(slot).expect("models have memory") }
     }
 
     /// Closes every hand, empties them, and takes a block if there is one.

@@ -490,6 +490,17 @@ mod tests {
         assert_eq!((poison.take_hidden(), poison.counts().hidden), (None, 0));
         assert_eq!(poison.get(Granule(77)), Some(Poisoned::Quarantined));
         assert_eq!(poison.get(Granule(78)), None);
+        // Who reports it again takes over what is owed; the next waits for that.
+        poison.note(Granule(76), HERE, FailureKind::Found).unwrap();
+        poison.set_delayed(Granule(76), true);
+        for tell in [true, false] {
+            let again = poison.note(Granule(76), HERE, FailureKind::Found).unwrap();
+            assert_eq!(again, Noted { look: true, first: false, tell, units: 0 });
+        }
+        // Kept while it is looked for: that is all there is to know.
+        assert!(poison.note(Granule(79), HERE, FailureKind::Found).unwrap().look);
+        assert_eq!(poison.keep(Granule(79), Order::ZERO), Keeping::Done);
+        assert!(!poison.note(Granule(79), HERE, FailureKind::Found).unwrap().look);
     }
 
     #[test]
@@ -503,6 +514,8 @@ mod tests {
             poison.note(Granule(at), HERE, FailureKind::Found).unwrap();
         }
         assert!(poison.keep_beside(Granule(64)) && !poison.keep_beside(Granule(63)));
+        assert!(poison.keep_beside(Granule(77)) && poison.keep_beside(Granule(64)), "they are");
+        assert_eq!(poison.counts().beside, 63);
         let all = Block::containing(Granule(77), Order::new(20).unwrap()).granules();
         assert_eq!(poison.quarantined_in(all), 64);
         let block = Block::containing(Granule(77), order);

@@ -337,10 +337,10 @@ mod tests {
         assert_eq!(frames.last_unit(last.last()), u64::MAX);
 
         let low = Units::new(1, 0).unwrap();
-        assert!(matches!(
-            low.granules(Span { first: 5, last: 1 << 63 }),
-            Err(Error::OutsideReach { .. })
-        ));
+        let (first, last) = (5, 1 << 63);
+        let outside =
+            Error::OutsideReach { first, last, reach_first: 0, reach_last: MAX_GRANULES - 1 };
+        assert_eq!(low.granules(Span { first, last }), Err(outside));
         assert_eq!(Units::new(0, 0).unwrap_err(), Error::NoGranule);
     }
 
@@ -357,6 +357,8 @@ mod tests {
         let all =
             Units::new(1, 1 << 63).unwrap().granules_inside(Span { first: 5, last: u64::MAX });
         assert_eq!(all, Some(range(0, MAX_GRANULES - 1)));
+        let reach = Units::new(1, 0).unwrap().granules_inside(Span { first: 5, last: u64::MAX });
+        assert_eq!(reach, Some(range(5, MAX_GRANULES - 1)), "what lies above has no granule");
         assert!(units.granules(Span { first: 12, last: 34 }).is_err());
     }
 }

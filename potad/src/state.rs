@@ -15,7 +15,7 @@
 //! descriptor's lock is never waited for under any of them.
 
 use crate::closing::Closing;
-use crate::error::{Error, OutOfMemory};
+use crate::error::{Error, OutOfMemory, end_without_memory_for};
 use crate::forest::{Forest, Taken};
 use crate::hand::{Closed, Gate, Slot};
 use crate::home::Home;
@@ -27,7 +27,7 @@ use crate::stock::Stock;
 use alloc::string::String;
 use lookup::Tree;
 use memdesc::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use memdesc::sync::{Arc, Mutex, MutexGuard, unique_id};
+use memdesc::sync::{Arc, Mutex, MutexGuard, TryArc, unique_id};
 use memdesc::{Block, Granule, Granules, Immediate, Kinds, Order, OwnerId};
 use memdesc::{Owners, Subtype};
 
@@ -57,7 +57,7 @@ pub(crate) struct State {
     pub(crate) stock: Stock,
     pub(crate) tree: Tree<Home>,
     pub(crate) gate: Gate,
-    shared: [Mutex<Arc<Slot>>; SHARED],
+    shared: [Mutex<TryArc<Slot>>; SHARED],
     next_shared: AtomicUsize,
     pub(crate) spans: Mutex<Spans>,
     /// What is being removed.
@@ -126,7 +126,9 @@ impl State {
     ) -> Self {
         let (gate, tree) = (Gate::new(), Tree::new());
         let slot = || gate.register(Slot::new(first.0, Class::default(), tree.leaf()));
-        let shared = core::array::from_fn(|_| Mutex::new(slot()));
+        let shared = core::array::from_fn(|_| {
+            Mutex::new(slot().unwrap_or_else(|| end_without_memory_for::<Slot>()))
+        });
         Self {
             id: unique_id(),
             #[cfg(feature = "std")]
@@ -273,7 +275,7 @@ impl State {
     }
 
     /// A hand is no more: gives back what its slot holds.
-    pub(crate) fn retire_slot(&self, slot: &Arc<Slot>) {
+    pub(crate) fn retire_slot(&self, slot: &Slot) {
         {
             let is_inside = !memdesc::seeded!("ends outside its bracket");
             let _inside = is_inside.then(|| self.gate.enter(slot));
@@ -283,7 +285,7 @@ impl State {
     }
 
     /// One of the shared slots, locked.
-    fn shared_slot(&self) -> MutexGuard<'_, Arc<Slot>> {
+    fn shared_slot(&self) -> MutexGuard<'_, TryArc<Slot>> {
         let start = self.next_shared.load(Ordering::Relaxed);
         let mut slots = self.shared.iter().cycle().skip(start & (SHARED - 1)).take(SHARED);
         let free = slots.find_map(Mutex::try_lock);
@@ -428,12 +430,13 @@ impl State {
         })
     }
 
-    /// A slot for a new hand, which starts to search in the first span.
-    pub(crate) fn new_slot(&self, class: Class) -> Arc<Slot> {
+    /// A slot for a new hand, which starts to search in the first span; `None`
+    /// without memory for it.
+    pub(crate) fn new_slot(&self, class: Class) -> Option<TryArc<Slot>> {
         let first = self.spans.lock().iter().next().map_or(0, |span| span.first().0);
         let slot = Slot::new(first, class, self.tree.leaf());
         if memdesc::seeded!("used before it is registered") {
-            return Arc::new(slot);
+            return TryArc::new(slot);
         }
         self.gate.register(slot)
     }

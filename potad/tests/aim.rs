@@ -274,6 +274,11 @@ fn ranges_that_hold_nothing_are_refused_by_name() {
         Error::NoRun { granules: 255 }
     );
     assert_eq!(ram.alloc_run_by(0, align, &aim).unwrap_err(), Error::NoSize { units: 0 });
+    // The longest run that a resource could have, and one more.
+    let ids = Potad::new().register(Resource::new("ids").span(0..1 << 20)).unwrap();
+    let run = |units| ids.alloc_run_by(units, Align::new(1).unwrap(), &Aim::lowest());
+    assert_eq!(run(1 << 63).unwrap_err(), Error::NoRun { granules: 1 << 63 });
+    assert_eq!(run((1 << 63) + 1).unwrap_err(), Error::NoSize { units: (1 << 63) + 1 });
     let largest = order(8);
     assert_eq!(
         ram.alloc_bare_by(order(9), &Aim::highest()).unwrap_err(),

@@ -186,3 +186,34 @@ fn threads_import_and_return_and_lose_nothing() {
     assert_eq!((nested.imports(), nested.zone().validate()), (0, Ok(0)));
     assert_eq!(ram.validate(), Ok(PARENT));
 }
+
+#[test]
+fn what_is_kept_stays_whatever_else_is_whole() {
+    let (_potad, ram) = ram(1 << 10);
+    let nested = Nested::new(&ram, "small", 512, Order::ZERO).unwrap().keep(3);
+    let blocks: Vec<_> = (0..6).map(|_| nested.alloc_bare(order(3)).unwrap()).collect();
+    assert_eq!(nested.imports(), 6);
+    for (live, block) in (0..6).rev().zip(blocks) {
+        nested.free_bare(block).unwrap();
+        assert_eq!(nested.imports(), 6.min(live + 3), "{live} are live");
+    }
+    assert_eq!((nested.zone().validate(), nested.shrink()), (Ok(24), 3));
+}
+
+#[test]
+fn a_failure_in_the_parent_is_one_of_the_granules_inside_and_of_no_other() {
+    let (potad, ram) = ram(1 << 10);
+    let nested = Nested::new(&ram, "small", 512, order(3)).unwrap();
+    let block = nested.alloc_bare(order(2)).unwrap();
+    let base = nested.zone().spans()[0].first;
+    // In use in part, and free.
+    for (failed, told) in [(0, 1), (5, 1), (7, 1)] {
+        let report = potad.report_failure(base + failed * 4096, 6, FailureKind::Found).unwrap();
+        assert_eq!((report.first, report.notified, report.quarantined), (1, told, 0));
+    }
+    let stats = nested.zone().stats();
+    assert_eq!((stats.pending, stats.quarantined), (4, 8 + 8 + 4));
+    nested.free_bare(block).unwrap();
+    assert_eq!(nested.zone().stats().quarantined, 24);
+    assert_eq!(nested.zone().validate(), Ok(8 * 8 - 24));
+}

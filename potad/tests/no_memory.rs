@@ -5,7 +5,7 @@
 mod meter;
 
 use meter::{made, with_memory_for};
-use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner};
+use potad::memdesc::{Descriptor, FailedBlock, FailureKind, Order, Outcome, Owner, OwnerId};
 use potad::{Align, Error, Nested, Potad, Resource, Run, Zone};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,6 +144,13 @@ fn what_was_put_by_runs_out_and_blocks_are_kept_whole_until_memory_is_back() {
     assert_eq!(witness.calls.load(Ordering::Relaxed), 1);
     assert_eq!(ram.stats().kept_whole, stats.kept_whole - 1, "it is sound no more");
     assert_eq!(accounted(&ram), 1 << 28);
+    // Neither is anybody's, though for a word of its own there is no memory.
+    with_memory_for(0, || {
+        for (at, k) in [(far[10], 0), (far[10] + 4096, 0), (far[10] + 8192, 0), (far[10], 2)] {
+            let kept = ram.adopt_bare(at >> (12 + k) << (12 + k), order(k));
+            assert!(matches!(kept, Err(Error::DoubleFree { .. })), "{kept:?}");
+        }
+    });
 
     // Memory is back: the next slow path breaks them.
     let page = ram.alloc_bare(order(0)).unwrap();
@@ -372,4 +379,110 @@ fn a_removal_that_cannot_begin_leaves_the_zone_as_it_was() {
         refused += 1;
     }
     assert!(refused > 5, "{refused}");
+}
+
+/// A block that is taken and cannot get its word goes back.
+#[test]
+fn a_block_whose_word_cannot_be_published_is_not_lost() {
+    type Get = fn(&Potad, &Zone, u64) -> Result<(), Error>;
+    let ways: [(&str, Get); 7] = [
+        ("typed", |_, ram, memory| {
+            let block = with_memory_for(memory, || ram.alloc(order(3), Folio));
+            block.map(drop).map_err(|refused| refused.why)
+        }),
+        ("raw", |_, ram, memory| {
+            let raw = with_memory_for(memory, || ram.alloc_raw(order(0), OwnerId::RESOURCE))?;
+            ram.free_raw(raw).map_err(|refused| refused.why)
+        }),
+        ("large raw", |_, ram, memory| {
+            let raw = with_memory_for(memory, || ram.alloc_raw(order(20), OwnerId::RESOURCE))?;
+            ram.free_raw(raw).map_err(|refused| refused.why)
+        }),
+        ("run of one block", |_, ram, memory| {
+            let align = Align::new(4096)?;
+            let run = with_memory_for(memory, || ram.alloc_run(64 * 4096, align))?;
+            ram.free_run(run).map_err(|refused| refused.why)
+        }),
+        ("raw by a hand", |_, ram, memory| {
+            let mut hand = ram.hand();
+            let raw = with_memory_for(memory, || hand.alloc_raw(order(7), OwnerId::RESOURCE))?;
+            hand.free_raw(raw).map_err(|refused| refused.why)
+        }),
+        ("typed by a hand", |_, ram, memory| {
+            let mut hand = ram.hand();
+            let block = with_memory_for(memory, || hand.alloc(order(7), Folio));
+            block.map(drop).map_err(|refused| refused.why)
+        }),
+        ("raw of a list", |potad, ram, memory| {
+            let list = potad.zonelist([ram])?;
+            let raw = with_memory_for(memory, || list.alloc_raw(order(2), OwnerId::RESOURCE))?;
+            list.free_raw(raw).map_err(|refused| refused.why)
+        }),
+    ];
+    for (name, get) in ways {
+        let mut refused = 0;
+        for memory in 0.. {
+            let (potad, ram, _) = ram(1 << 24);
+            let done = get(&potad, &ram, memory);
+            assert_eq!(accounted(&ram), 1 << 24, "{name} with {memory}");
+            match done {
+                Ok(()) => break,
+                Err(why) => assert!(is_memory(&why), "{name}: {why}"),
+            }
+            refused += 1;
+        }
+        assert!(refused > 0, "{name}");
+    }
+}
+
+/// A thread's first call makes it a slot, for which there may be no memory.
+#[test]
+fn a_thread_frees_what_others_took_without_memory() {
+    let (_potad, ram, _) = ram(1 << 14);
+    let typed = ram.alloc(order(0), Folio).unwrap();
+    let large = ram.alloc(order(9), Folio).unwrap();
+    let raw = ram.alloc_raw(order(3), OwnerId::RESOURCE).unwrap();
+    let bare = ram.alloc_bare(order(12)).unwrap();
+    let before = ram.stats().hands;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // What a pin makes for a thread is not ours to refuse.
+            drop(potad::pin());
+            with_memory_for(0, || {
+                drop(typed);
+                ram.free_raw(raw).unwrap();
+                ram.free_bare(bare).unwrap();
+                drop(large);
+                let page = ram.alloc_bare(order(0)).unwrap();
+                ram.free_bare(page).unwrap();
+            });
+            assert_eq!(ram.stats().hands, before, "it has none of its own");
+            ram.free_bare(ram.alloc_bare(order(0)).unwrap()).unwrap();
+            assert_eq!(ram.stats().hands, before + 1, "and now it has");
+        });
+        // Until the thread has ended, and its hand with it.
+        thread.join().unwrap();
+    });
+    assert_eq!((ram.stats().hands, accounted(&ram)), (before, 1 << 14));
+}
+
+/// As far as nothing is free a removal claims nothing, and yet what is freed there
+/// later has its place.
+#[test]
+fn what_is_live_deep_inside_a_range_that_leaves_is_freed_without_memory() {
+    let (_potad, ram, _) = ram(1 << 24);
+    let (first, deep, end) = (77, (1 << 21) + 1001, (1 << 22) + 5);
+    let run = |first: u64, end: u64| ram.alloc_at(4096 * first..4096 * end).unwrap();
+    let live = [run(first, deep), run(deep, deep + 3), run(deep + 3, end)];
+    let removal = ram.hot_remove(0..1 << 36).unwrap();
+    assert_eq!(removal.remaining_granules(), end - first);
+    with_memory_for(0, || {
+        let [before, amid, after] = live;
+        ram.free_run(amid).unwrap();
+        assert_eq!(removal.remaining_granules(), end - first - 3);
+        [before, after].into_iter().for_each(|run| ram.free_run(run).unwrap());
+    });
+    assert_eq!(removal.remaining_granules(), 0);
+    removal.finish().unwrap();
+    assert_eq!((ram.granules(), ram.validate()), (0, Ok(0)));
 }

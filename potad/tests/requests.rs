@@ -1,6 +1,6 @@
 //! Runs, exact requests, batches, hot-add, and every refusal.
 
-use potad::memdesc::{Granule, Order};
+use potad::memdesc::{Granule, Order, OwnerId};
 use potad::{Align, BareBlock, Error, Potad, Resource, Span, Zone};
 
 const MIB: u64 = 1 << 20;
@@ -50,6 +50,21 @@ fn runs_come_at_the_highest_alignment_and_the_lowest_first_among_equals() {
     }
     assert_eq!(run(), Err(Error::NoRun { granules: 3 }));
     taken.into_iter().for_each(|run| ram.free_run(run).unwrap());
+}
+
+#[test]
+fn a_run_that_is_smaller_than_its_alignment_is_aligned_all_the_same() {
+    let ram = ram(MIB);
+    for (granules, align) in [(1, 16), (2, 8), (4, 4), (8, 64)] {
+        let run = || ram.alloc_run(granules * 4096, Align::new(align * 4096).unwrap()).unwrap();
+        let runs = [run(), run(), run()];
+        for run in &runs {
+            assert_eq!(run.base().0 % align, 0, "{granules} granules at {align}: {run:?}");
+            assert_eq!(run.granules().count(), granules);
+        }
+        runs.into_iter().for_each(|run| ram.free_run(run).unwrap());
+    }
+    assert_eq!(ram.free_blocks().len(), 1);
 }
 
 #[test]
@@ -288,4 +303,63 @@ fn a_nested_resource_imports_a_block_of_its_parent() {
     sectors.free_bare(sector).unwrap();
     assert_eq!(sectors.validate(), Ok(512));
     ram.free_bare(page).unwrap();
+}
+
+#[test]
+fn a_place_beyond_the_reach_has_no_handle() {
+    // The tables for so far a reach end here.
+    let end = 1 << 23;
+    let resource = Resource::new("ram").granule(4096).span(0..MIB).reach((1 << 18) * 4096 - 1);
+    let ram = Potad::new().register(resource).unwrap();
+    for (at, k) in [(end, 0), (end, 3), (1 << 40, 9), (u64::MAX >> 1, 0), (0, 24), (0, 63)] {
+        let no_block = Error::NoBlock { address: at, order: order(k) };
+        assert_eq!(ram.bare_at(Granule(at), order(k)).unwrap_err(), no_block);
+        assert_eq!(ram.raw_at(Granule(at), order(k)).unwrap_err(), no_block);
+    }
+    // Up to there it is the caller who knows.
+    for (at, k) in [(end - 1, 0), (end - 8, 3), (0, 23)] {
+        let there = ram.bare_at(Granule(at), order(k)).unwrap();
+        assert_eq!((there.base(), there.order()), (Granule(at), order(k)));
+    }
+}
+
+/// Handles say of which zone they are: what another zone has at the same place is
+/// not touched by them.
+#[test]
+fn a_handle_of_another_zone_frees_nothing_here() {
+    let potad = Potad::new();
+    let zone = |name, space| {
+        potad.register(Resource::new(name).granule(4096).space(space).span(0..MIB)).unwrap()
+    };
+    for (k, space) in [(0, 0), (2, 2), (5, 4)] {
+        let (here, there) = (zone("here", space), zone("there", space + 1));
+        let mut hand = here.hand();
+        let list = potad.zonelist([&here]).unwrap();
+        let (k, owner) = (order(k), OwnerId::RESOURCE);
+        // Fresh zones give the same places.
+        let own = (here.alloc_raw(k, owner).unwrap(), here.alloc_bare(k).unwrap());
+        let raw = there.alloc_raw(k, owner).unwrap();
+        let bare = there.alloc_bare(k).unwrap();
+        assert_eq!((own.0.base(), own.1.base()), (raw.base(), bare.base()));
+        let free = here.stats().free;
+        let is_foreign = |why| matches!(why, Error::Foreign { .. } | Error::NotOfPotad { .. });
+
+        let raw = here.free_raw(raw).unwrap_err();
+        assert!(is_foreign(raw.why), "{}", raw.why);
+        let raw = hand.free_raw(raw.given).unwrap_err();
+        assert!(is_foreign(raw.why), "{}", raw.why);
+        let raw = list.free_raw(raw.given).unwrap_err().given;
+        let bare = here.free_bare(bare).unwrap_err();
+        assert!(is_foreign(bare.why), "{}", bare.why);
+        let bare = hand.free_bare(bare.given).unwrap_err();
+        assert!(is_foreign(bare.why), "{}", bare.why);
+        let bare = list.free_bare(bare.given).unwrap_err().given;
+
+        assert_eq!(here.stats().free, free);
+        here.free_raw(own.0).unwrap();
+        here.free_bare(own.1).unwrap();
+        there.free_raw(raw).unwrap();
+        there.free_bare(bare).unwrap();
+        assert_eq!((here.validate(), there.validate()), (Ok(256), Ok(256)));
+    }
 }

@@ -223,6 +223,12 @@ mod tests {
     use std::string::ToString;
 
     #[test]
+    fn blocks_of_a_range_read_in_tenths() {
+        let stats = Stats { ranges: 4, ranged_blocks: 6, ..Stats::default() };
+        assert!(stats.to_string().contains("4 ranges of 1.5 blocks"), "{stats}");
+    }
+
+    #[test]
     fn lengths_read_well() {
         for (bytes, text) in [
             (0, "0 B"),

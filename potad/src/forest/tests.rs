@@ -199,7 +199,7 @@ fn take_stretches(forest: &Forest, range: Granules) -> Vec<u64> {
 fn an_empty_stretch_of_any_length_is_passed_in_bounded_looks() {
     let last = Granule((1 << 40) - 1);
     let forest = forest_with(Granules::new(Granule(0), last).unwrap(), 6);
-    // 2^17 words that were broken and are empty: the summaries do not know.
+    // 2^17 granules, whose words were broken and are empty.
     let taken: Vec<_> = (0..1 << 17).map(|_| take(&forest, 0).unwrap()).collect();
     for block in &taken {
         let level_0 = forest.ensure(0, block.base());
@@ -222,6 +222,64 @@ fn an_empty_stretch_of_any_length_is_passed_in_bounded_looks() {
     assert!(calls <= 2 + (1 << 17) / 64 / 64, "{calls} calls");
     // Their summaries are cleared now.
     assert_ne!(forest.next_stretch(range), Stretch::Empty(range.first()));
+}
+
+/// Of words that the summaries call free and that are not a call looks at so many,
+/// says how far it came, and what is free behind them is found all the same.
+#[test]
+fn words_that_are_empty_unknown_to_the_summaries_are_passed_call_by_call() {
+    let (words, left) = (1 << 12, 4090);
+    let all = Granules::new(Granule(0), Granule(64 * words - 1)).unwrap();
+    let forest = forest_with(all, 3);
+    let large = take(&forest, 18).unwrap();
+    assert_eq!(large.granules(), all);
+    for word in 0..words {
+        forest.ensure(0, Granule(64 * word)).unwrap();
+        give(&forest, Block::containing(Granule(64 * word), order(5))).unwrap();
+        if word != left {
+            assert!(forest.take_mask(0, word, u64::MAX >> 32));
+        }
+    }
+    let (mut from, mut empty) = (Granule(0), 0);
+    let place = loop {
+        match forest.next_stretch(Granules::new(from, all.last()).unwrap()) {
+            Stretch::Free(place) => break place,
+            Stretch::Empty(at) => {
+                assert!(at > from && at.0 <= 64 * left, "from {from:?} on to {at:?}");
+                (from, empty) = (at, empty + 1);
+            }
+            other => panic!("{other:?} from {from:?} on"),
+        }
+    };
+    assert_eq!((place.level, place.word, place.mask), (0, left, u64::MAX >> 32));
+    assert!(empty > 10 && empty <= words / 64, "{empty} calls");
+    // All of these are cleared now: one look.
+    assert_eq!(forest.next_stretch(all), Stretch::Free(place));
+}
+
+#[test]
+fn what_is_free_below_is_met_from_any_word_on() {
+    let forest = forest_with(Granules::new(Granule(0), Granule((1 << 30) - 1)).unwrap(), 5);
+    assert!(take(&forest, 30).is_some());
+    // Groups of 64 words: neighbours, ends of the words above, and far ones.
+    let there = [0, 1, 17, 18, 63, 64, 65, 127, 128, 4095, 4096, 4100, 8191, 70_000, (1 << 18) - 1];
+    for group in there {
+        let at = Granule(group << 12);
+        forest.ensure(0, at).unwrap();
+        give(&forest, Block::containing(at, order(0))).unwrap();
+        give(&forest, Block::containing(Granule(at.0 + 64 * 9), order(0))).unwrap();
+    }
+    let starts = there.iter().flat_map(|&group| [group.saturating_sub(1), group, group + 1]);
+    for start in starts.chain([30, 100, 5_000, 1 << 17]) {
+        let found: Vec<_> = forest.groups(0, start << 6).take(there.len() + 1).collect();
+        let expected = there.iter().filter(|&&group| group >= start);
+        let expected: Vec<_> = expected.map(|&group| (group << 6, 1 | 1 << 9)).collect();
+        assert_eq!(found, expected, "from group {start} on");
+        // Each group's granules are those of a word of level 1.
+        let found: Vec<_> = forest.broken_from(start).take(there.len() + 1).collect();
+        let (before, after): (Vec<_>, Vec<_>) = there.iter().partition(|&&word| word < start);
+        assert_eq!(found, [after, before].concat(), "from word {start} on, and around");
+    }
 }
 
 proptest! {

@@ -16,13 +16,14 @@
 use super::slot::{Inside, Slot};
 use crate::stock::Stock;
 use alloc::vec::Vec;
+use core::ptr;
 use memdesc::Block;
-use memdesc::sync::{Arc, Mutex, MutexGuard, barrier};
+use memdesc::sync::{Mutex, MutexGuard, TryArc, barrier};
 
 /// The slots of a zone.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    slots: Mutex<Vec<Arc<Slot>>>,
+    slots: Mutex<Vec<TryArc<Slot>>>,
 }
 
 impl Gate {
@@ -30,16 +31,18 @@ impl Gate {
         Self { slots: Mutex::new(Vec::new()) }
     }
 
-    /// Adds a slot, open.
-    pub(crate) fn register(&self, slot: Slot) -> Arc<Slot> {
-        let slot = Arc::new(slot);
-        self.slots.lock().push(Arc::clone(&slot));
-        slot
+    /// Adds a slot, open; `None` without memory for it.
+    pub(crate) fn register(&self, slot: Slot) -> Option<TryArc<Slot>> {
+        let slot = TryArc::new(slot)?;
+        let mut slots = self.slots.lock();
+        slots.try_reserve(1).ok()?;
+        slots.push(slot.clone());
+        Some(slot)
     }
 
     /// Removes a slot that holds nothing any more.
-    pub(crate) fn unregister(&self, slot: &Arc<Slot>) {
-        self.slots.lock().retain(|other| !Arc::ptr_eq(other, slot));
+    pub(crate) fn unregister(&self, slot: &Slot) {
+        self.slots.lock().retain(|other| ptr::from_ref::<Slot>(other) != ptr::from_ref(slot));
     }
 
     /// Enters the bracket of `slot`, waiting while it is closed.
@@ -99,7 +102,7 @@ impl Gate {
 /// Every hand is ours until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Closed<'a> {
-    slots: MutexGuard<'a, Vec<Arc<Slot>>>,
+    slots: MutexGuard<'a, Vec<TryArc<Slot>>>,
 }
 
 impl Closed<'_> {
