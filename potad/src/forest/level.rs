@@ -132,10 +132,8 @@ impl Forest {
         let is_any_avoided = avoid.is_any();
         // Side by side, but in models, whose chunks are smaller than a group.
         let side = self.words(level).ahead(base).unwrap_or(&[]);
-        if let Some(side) = side.first_chunk()
-            && !is_any_avoided
-        {
-            return self.take_side_by_side(search, base, side, ahead);
+        if let Some(side) = side.first_chunk() {
+            return self.take_side_by_side(search, base, side, ahead, avoid);
         }
         let mut empty = 0;
         while ahead != 0 {
@@ -171,7 +169,7 @@ impl Forest {
         None
     }
 
-    /// The same where nothing is to be avoided and the words lie side by side.
+    /// The same where the words lie side by side.
     #[inline(always)]
     fn take_side_by_side(
         &self,
@@ -179,8 +177,10 @@ impl Forest {
         base: u64,
         side: &[AtomicU64; 64],
         ahead: u64,
+        avoid: &impl Avoid,
     ) -> Option<Block> {
         let Search { level, run, left, .. } = *search;
+        let is_any_avoided = avoid.is_any();
         let mut scan = Scan { side, ahead, empty: 0, left };
         loop {
             // (Each with the folds that it needs, and no more.)
@@ -192,8 +192,14 @@ impl Forest {
                 _ => scan.next(|value| run_starts(value, run) != 0),
             };
             let Some(place) = found else { break };
-            if let Some(mask) = Self::take_of(&side[place as usize % 64], run, 0, snuggest_run) {
-                return Some(block_of(level, base | u64::from(place), mask, run));
+            let word = base | u64::from(place);
+            let avoided = if is_any_avoided { avoid.places(level, word) } else { 0 };
+            let atomic = &side[place as usize % 64];
+            if let Some(mask) = Self::take_of(atomic, run, avoided, snuggest_run) {
+                return Some(block_of(level, word, mask, run));
+            }
+            if avoided != 0 && search.second_best.is_none() {
+                search.second_best = Some(word);
             }
         }
         search.left = scan.left;

@@ -124,12 +124,10 @@ impl Forest {
     /// begin, and most end.
     #[inline]
     fn take_here(&self, level: u32, near: Granule, avoid: &impl Avoid) -> Option<Block> {
-        if avoid.is_any() {
-            return None;
-        }
         let word = word_of(level, near);
-        let first = Self::take_snuggest(self.word_near(level, word)?, 1)?;
-        Some(block_of(level, word, 1 << first, 1))
+        let avoided = if avoid.is_any() { avoid.places(level, word) } else { 0 };
+        let mask = Self::take_of(self.word_near(level, word)?, 1, avoided, snuggest_run)?;
+        Some(block_of(level, word, mask, 1))
     }
 
     /// Takes `run` places of one word that are not `avoided`: those that `pick`

@@ -233,13 +233,15 @@ impl Slot {
         None
     }
 
-    /// The same of a word that is far, or where a reporter is attached.
+    /// The same of a word that is far, or where a reporter is attached: there it
+    /// becomes the warm one, of which it is known whether it has bits.
     #[inline(never)]
     fn take_freed_beside(&self, stock: &Stock, order: Order, word: u64) -> Option<Code> {
         let (level, run) = (order.level(), order.run());
         let avoided = stock.avoided(level, word);
         let block = stock.forest.take_snug(level, word, run, avoided)?;
         stock.on_take(block);
+        self.keep_warm(stock, block);
         Some(Code::of(block))
     }
 
