@@ -221,6 +221,12 @@ fn statistics_start_at_nothing() {
     ram.tree().publish_immediate(block(0, 0), raw(1, 0)).unwrap();
     assert_eq!(ram.tree().nodes(), 3);
     assert!(ram.tree().bytes() > empty);
+
+    // A word above the sections is in a table, and no node is made for it.
+    let ram = Ram::new();
+    ram.tree().publish_immediate(block(0, 24), raw(1, 24)).unwrap();
+    assert_eq!(ram.tree().nodes(), 0);
+    assert!(ram.tree().bytes() >= empty + 64 * size_of::<u64>(), "{} bytes", ram.tree().bytes());
 }
 
 #[test]

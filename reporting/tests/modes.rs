@@ -3,7 +3,7 @@
 use potad_reporting::backend::{Answer, Recording};
 use potad_reporting::mock::MockSource;
 use potad_reporting::*;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 const GRANULE: u64 = 4096;
@@ -231,6 +231,34 @@ fn wait(what: impl Fn() -> bool) {
     while !what() {
         assert!(start.elapsed() < Duration::from_secs(20), "it does not happen");
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn all_who_wait_for_a_running_batch_are_told_when_it_ends() {
+    for _ in 0..20 {
+        let source = MockSource::new(GRANULE, 0);
+        let (begun, has_begun) = mpsc::channel();
+        let (end, may_end) = mpsc::channel();
+        let slow = Recording::answering(move |_, _, _| {
+            begun.send(()).unwrap();
+            may_end.recv().unwrap();
+            Answer::Say(Outcome::Reported)
+        });
+        let mut reporter = Reporter::new(&source, slow, policy()).unwrap();
+        let control = reporter.control().clone();
+        std::thread::scope(|scope| {
+            scope.spawn(|| reporter.step(0));
+            has_begun.recv().unwrap();
+            let waiting = [control.pause(), control.pause(), control.pause()]
+                .map(|pause| scope.spawn(move || pause.wait_quiet()));
+            // Most of them sleep by then; whoever does not finds it quiet.
+            std::thread::sleep(Duration::from_millis(2));
+            assert!(waiting.iter().all(|waiter| !waiter.is_finished()), "it is running");
+            end.send(()).unwrap();
+            wait(|| waiting.iter().all(|waiter| waiter.is_finished()));
+        });
+        assert_eq!(source.isolated_bytes(), 0);
     }
 }
 
