@@ -80,7 +80,7 @@ fn p1_shared() {
 
 #[test]
 fn p1_isolate_meets_an_allocation_out_of_the_same_block() {
-    model("P1 isolate || take", 79, p1_shared);
+    model("P1 isolate || take", 60, p1_shared);
 }
 
 #[test]
