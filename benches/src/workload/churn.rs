@@ -72,6 +72,11 @@ impl Churn {
         begun.elapsed()
     }
 
+    /// How many blocks are live.
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
     /// Requests that found no block.
     pub fn failed(&self) -> u64 {
         self.failed

