@@ -74,6 +74,9 @@ pub enum Counted {
     HighPairRmws,
     /// Of the same: lines written.
     HighPairLines,
+    /// Of an allocation of an order from 6 to 8 after one of it was freed in each of
+    /// 16 words of a full resource, the most: read-modify-writes.
+    FreedAllocRmws,
     /// Of 4,096 frees of order 0 in cold words, per free: read-modify-writes.
     ColdFreeRmws,
     /// Of the same: lines written, per free.
@@ -105,6 +108,7 @@ impl Counted {
             Self::HighPairLines => {
                 high_pairs::<S>(counter, |_| true).map(|counts| counts.lines_written as f64)
             }
+            Self::FreedAllocRmws => freed_allocs::<S>(counter).map(|most| most as f64),
             Self::ColdFreeRmws => {
                 cold_frees::<S>(counter).map(|counts| counts.rmws as f64 / COLD_FREES as f64)
             }
@@ -162,6 +166,31 @@ fn high_pairs<S: Subject>(
     Ok(most)
 }
 
+/// Counts each allocation of orders 6 to 8 that takes what was freed in another word
+/// of a resource that has nothing else.
+fn freed_allocs<S: Subject>(counter: &mut dyn Counter) -> Result<u64, SubjectError> {
+    const WORDS: usize = 16;
+    let granules = 1 << 21;
+    let mut most = 0;
+    for order in Order::all().skip(6).take(3) {
+        let subject: S = make(granules, 4096)?;
+        let mut hand = subject.hand();
+        let mut live: Vec<u64> = core::iter::from_fn(|| hand.alloc(order)).collect();
+        live.sort_unstable();
+        // One in each of words that lie far apart.
+        let mut freed: Vec<usize> = (0..WORDS).map(|word| word * live.len() / WORDS).collect();
+        freed.iter().for_each(|index| hand.free(live[*index], order));
+        while let Some(index) = freed.pop() {
+            counter.begin();
+            let base = hand.alloc(order);
+            most = most.max(counter.end().rmws);
+            live[index] = base.ok_or_else(|| no_block(S::NAME, granules))?;
+        }
+        live.into_iter().for_each(|base| hand.free(base, order));
+    }
+    Ok(most)
+}
+
 /// Counts frees of one granule in each of many words that no hand holds and
 /// that have free granules already. (The first free into a full word also sets
 /// the word's bit in the summary: one RMW more.)
@@ -188,7 +217,6 @@ fn cold_frees<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectEr
     Ok(counts)
 }
 
-/// Counts 64 allocations that begin where the hand has nothing.
 fn per_granule(counts: Counts) -> f64 {
     counts.rmws as f64 / BATCHED as f64
 }
@@ -209,6 +237,7 @@ fn batches<S: Subject>(counter: &mut dyn Counter) -> Result<(Counts, Counts), Su
     Ok((alloc, counter.end()))
 }
 
+/// Counts 64 allocations that begin where the hand has nothing.
 fn refill<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
     let granules = 1 << 21;
     let subject: S = make(granules, 4096)?;

@@ -196,6 +196,9 @@ const COUNTED: &[Row] = &[
     Row::new("pair of order 3..=63, the most: lines written", 1.0, Unit::Lines)
         .counting(Counted::HighPairLines)
         .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
+    Row::new("alloc of order 6..=8 where it was freed, the most: RMWs", 1.0, Unit::Rmws)
+        .counting(Counted::FreedAllocRmws)
+        .setup("8 GiB of 4 KiB all out, bare; one block freed in each of 16 words, then all taken"),
     Row::new("cold free: RMWs", 1.0 + 1.0 / 64.0, Unit::Rmws)
         .counting(Counted::ColdFreeRmws)
         .setup("8 GiB of 4 KiB all out but one granule in each of 4,096 lines, bare"),

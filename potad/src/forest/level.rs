@@ -30,13 +30,14 @@ struct Search {
     run: u32,
     /// Words that it may still look into.
     left: u32,
-    /// The first word that had but places to avoid.
+    /// The first word in which what fits is to be avoided.
     second_best: Option<u64>,
 }
 
-/// A look into 64 words that lie side by side.
-struct Scan<'a> {
-    side: &'a [AtomicU64; 64],
+/// A look into those words of a group that its summary calls non-zero.
+struct Scan<W> {
+    /// The word at a place of the group.
+    word: W,
     /// Those that are still to be looked into.
     ahead: u64,
     /// Those that were seen zero.
@@ -45,23 +46,24 @@ struct Scan<'a> {
     left: u32,
 }
 
-impl Scan<'_> {
-    /// The next word with something that fits; `None`, too, where no more may be
-    /// looked into.
+impl<'a, W: Fn(u32) -> Option<&'a AtomicU64>> Scan<W> {
+    /// The next word with something that fits, and what was seen there; `None`, too,
+    /// where no more may be looked into.
     #[inline(always)]
-    fn next(&mut self, fits: impl Fn(u64) -> bool) -> Option<u32> {
+    fn next(&mut self, fits: impl Fn(u64) -> bool) -> Option<(u32, &'a AtomicU64, u64)> {
         while self.ahead != 0 && self.left != 0 {
             let place = self.ahead.trailing_zeros();
             self.ahead &= self.ahead - 1;
+            let Some(word) = (self.word)(place) else { continue };
             // Relaxed: a guess for the compare-exchange.
-            let value = self.side[place as usize % 64].load(Ordering::Relaxed);
+            let value = word.load(Ordering::Relaxed);
             if value == 0 {
                 self.empty |= 1 << place;
                 continue;
             }
             self.left -= 1;
             if fits(value) {
-                return Some(place);
+                return Some((place, word, value));
             }
         }
         None
@@ -118,70 +120,42 @@ impl Forest {
     }
 
     /// The part of a search in those of the 64 words from `base` on that `ahead`
-    /// says. If nothing is found, those that were seen zero leave the summary
-    /// together.
+    /// says.
     #[inline(always)]
     fn take_in_group(
         &self,
         search: &mut Search,
         base: u64,
-        mut ahead: u64,
-        avoid: &impl Avoid,
-    ) -> Option<Block> {
-        let Search { level, run, .. } = *search;
-        let is_any_avoided = avoid.is_any();
-        // Side by side, but in models, whose chunks are smaller than a group.
-        let side = self.words(level).ahead(base).unwrap_or(&[]);
-        if let Some(side) = side.first_chunk() {
-            return self.take_side_by_side(search, base, side, ahead, avoid);
-        }
-        let mut empty = 0;
-        while ahead != 0 {
-            let place = ahead.trailing_zeros();
-            ahead &= ahead - 1;
-            let word = base | u64::from(place);
-            // Relaxed: a guess for the compare-exchange.
-            let value = match side.get(place as usize) {
-                Some(word) => word.load(Ordering::Relaxed),
-                None => self.word(level, word).map_or(0, |word| word.load(Ordering::Relaxed)),
-            };
-            if value == 0 {
-                empty |= 1 << place;
-                continue;
-            }
-            let avoided = if is_any_avoided { avoid.places(level, word) } else { 0 };
-            if run_starts(value & !avoided, run) != 0
-                && let Some(block) = self.take_snug(level, word, run, avoided)
-            {
-                return Some(block);
-            }
-            if avoided != 0 && search.second_best.is_none() {
-                search.second_best = Some(word);
-            }
-            search.left -= 1;
-            if search.left == 0 {
-                return None;
-            }
-        }
-        if empty != 0 {
-            self.end_group(search, base, empty);
-        }
-        None
-    }
-
-    /// The same where the words lie side by side.
-    #[inline(always)]
-    fn take_side_by_side(
-        &self,
-        search: &mut Search,
-        base: u64,
-        side: &[AtomicU64; 64],
         ahead: u64,
         avoid: &impl Avoid,
     ) -> Option<Block> {
+        let level = search.level;
+        let side = self.words(level).ahead(base).unwrap_or(&[]);
+        // Side by side, but in models, whose chunks are smaller than a group.
+        if let Some(side) = side.first_chunk::<64>() {
+            return self.take_of_group(search, base, ahead, avoid, |place| {
+                Some(&side[place as usize % 64])
+            });
+        }
+        self.take_of_group(search, base, ahead, avoid, |place| {
+            self.word(level, base | u64::from(place))
+        })
+    }
+
+    /// The same; `word` knows the words by their places. If nothing is found, those
+    /// that were seen zero leave the summary together.
+    #[inline(always)]
+    fn take_of_group<'a>(
+        &self,
+        search: &mut Search,
+        base: u64,
+        ahead: u64,
+        avoid: &impl Avoid,
+        word: impl Fn(u32) -> Option<&'a AtomicU64>,
+    ) -> Option<Block> {
         let Search { level, run, left, .. } = *search;
         let is_any_avoided = avoid.is_any();
-        let mut scan = Scan { side, ahead, empty: 0, left };
+        let mut scan = Scan { word, ahead, empty: 0, left };
         loop {
             // (Each with the folds that it needs, and no more.)
             let found = match run {
@@ -191,11 +165,10 @@ impl Forest {
                 32 => scan.next(|value| value as u32 == u32::MAX || value >> 32 == u32::MAX.into()),
                 _ => scan.next(|value| run_starts(value, run) != 0),
             };
-            let Some(place) = found else { break };
+            let Some((place, atomic, value)) = found else { break };
             let word = base | u64::from(place);
             let avoided = if is_any_avoided { avoid.places(level, word) } else { 0 };
-            let atomic = &side[place as usize % 64];
-            if let Some(mask) = Self::take_of(atomic, run, avoided, snuggest_run) {
+            if let Some(mask) = Self::take_of(atomic, value, run, avoided, snuggest_run) {
                 return Some(block_of(level, word, mask, run));
             }
             if avoided != 0 && search.second_best.is_none() {

@@ -121,12 +121,14 @@ impl Forest {
     }
 
     /// Takes one place of the word of `level` that `near` is in: where a search would
-    /// begin, and most end.
+    /// begin.
     #[inline]
     fn take_here(&self, level: u32, near: Granule, avoid: &impl Avoid) -> Option<Block> {
         let word = word_of(level, near);
         let avoided = if avoid.is_any() { avoid.places(level, word) } else { 0 };
-        let mask = Self::take_of(self.word_near(level, word)?, 1, avoided, snuggest_run)?;
+        let atomic = self.word_near(level, word)?;
+        let value = atomic.load(Ordering::Relaxed);
+        let mask = Self::take_of(atomic, value, 1, avoided, snuggest_run)?;
         Some(block_of(level, word, mask, 1))
     }
 
@@ -142,22 +144,24 @@ impl Forest {
         pick: impl Fn(u64, u32) -> Option<u64>,
     ) -> Option<u64> {
         let atomic = self.word(level, word)?;
-        if atomic.load(Ordering::Relaxed) == 0 {
+        let value = atomic.load(Ordering::Relaxed);
+        if value == 0 {
             self.note_empty(level, word);
             return None;
         }
-        Self::take_of(atomic, run, avoided, pick)
+        Self::take_of(atomic, value, run, avoided, pick)
     }
 
-    /// The same of a word that is not to be noted if it is empty.
+    /// The same of a word that is not to be noted if it is empty, in which `value`
+    /// was seen.
     #[inline(always)]
     pub(super) fn take_of(
         atomic: &AtomicU64,
+        mut value: u64,
         run: u32,
         avoided: u64,
         pick: impl Fn(u64, u32) -> Option<u64>,
     ) -> Option<u64> {
-        let mut value = atomic.load(Ordering::Relaxed);
         loop {
             let mask = pick(value & !avoided, run)?;
             if memdesc::seeded!("taken without a compare-exchange") {
@@ -190,7 +194,8 @@ impl Forest {
     /// empty: the first place.
     #[inline(always)]
     pub(crate) fn take_snuggest(atomic: &AtomicU64, run: u32) -> Option<u64> {
-        let mask = Self::take_of(atomic, run, 0, snuggest_run)?;
+        let value = atomic.load(Ordering::Relaxed);
+        let mask = Self::take_of(atomic, value, run, 0, snuggest_run)?;
         Some(mask.trailing_zeros().into())
     }
 

@@ -29,7 +29,7 @@
 //! | orders 3-5 while a pending word fits | 0 |
 //! | orders 9-63, the last block freed | 0 |
 //! | orders 3-63 in a warm word | 1 |
-//! | orders 3-14 in a word that they were freed into | 1 |
+//! | orders 3-14 in one of the last 16 words that they were freed into | 1 |
 
 use super::code::{Code, key_of};
 use super::give::large_byte;
