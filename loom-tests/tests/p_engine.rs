@@ -273,18 +273,18 @@ fn p5(second: Answer, reset: Reset) {
 
 #[test]
 fn p5_a_cancel_loses_nothing_and_what_is_posted_stays_isolated() {
-    bounded("P5 cancel || alloc, unknown", 3, 780, || p5(Answer::Cancel, Reset::Unknown));
+    bounded("P5 cancel || alloc, unknown", 3, 681, || p5(Answer::Cancel, Reset::Unknown));
 }
 
 #[test]
 fn p5_a_reset_gives_back_what_was_posted() {
-    bounded("P5 cancel || alloc, quiet", 3, 976, || p5(Answer::Forget, Reset::Quiet));
+    bounded("P5 cancel || alloc, quiet", 3, 820, || p5(Answer::Forget, Reset::Quiet));
 }
 
 #[test]
 fn p5_a_panic_loses_nothing_and_what_is_posted_stays_isolated() {
     std::panic::set_hook(Box::new(|_| {}));
-    bounded("P5 panic || alloc", 3, 742, || p5(Answer::Panic, Reset::Unknown));
+    bounded("P5 panic || alloc", 3, 643, || p5(Answer::Panic, Reset::Unknown));
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn p4() {
 
 #[test]
 fn p4_a_write_after_an_allocation_is_never_discarded() {
-    model("P4 isolate, discard, put back || alloc, write", 1965, p4);
+    model("P4 isolate, discard, put back || alloc, write", 1529, p4);
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn p4_batch() {
 
 #[test]
 fn p4_a_batch_put_back_meets_an_allocation() {
-    model("P4 put back a batch || alloc", 389, p4_batch);
+    model("P4 put back a batch || alloc", 285, p4_batch);
 }
 
 #[test]
