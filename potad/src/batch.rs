@@ -4,9 +4,10 @@
 //!
 //! The places of up to 64 words are taken in one bracket: whole words, and a run
 //! of whole words with one read-modify-write of the word above. What the caller
-//! wants done with each block is done outside. Frees are gathered outside too,
-//! those of one word that follow each other into one group, and 64 groups are
-//! given in one bracket.
+//! wants done with each block is done outside. Frees are gathered outside too:
+//! those of one word that follow each other are one group, and given as one free.
+//! (One by one: read-modify-writes in a row overlap with nothing, so that many
+//! groups in one bracket took longer than a bracket for each.)
 //!
 //! # Cost
 //!
@@ -20,9 +21,6 @@ use crate::state::State;
 use crate::{Hand, Zone};
 use alloc::vec::Vec;
 use memdesc::Order;
-
-/// Groups of blocks that are given in one bracket.
-const GROUPS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 impl Hand {
     /// Allocates up to `count` bare blocks of one order, each given to `out`;
@@ -61,10 +59,7 @@ impl Hand {
         blocks: impl IntoIterator<Item = BareBlock>,
     ) -> Result<usize, Refused<Vec<BareBlock>>> {
         let (zone, slot) = self.parts();
-        zone.state().give_batches(blocks, |give| {
-            let _inside = zone.state().gate.enter(slot);
-            give(slot)
-        })
+        zone.state().give_batches(blocks, slot)
     }
 }
 
@@ -95,7 +90,7 @@ impl Zone {
         &self,
         blocks: impl IntoIterator<Item = BareBlock>,
     ) -> Result<usize, Refused<Vec<BareBlock>>> {
-        self.state().give_batches(blocks, |give| self.state().with_slot(give))
+        self.state().give_batches(blocks, self.state())
     }
 }
 
@@ -140,95 +135,104 @@ impl State {
         Ok(taken)
     }
 
-    /// Frees blocks, a batch at a time; `with_slot` runs each on a slot, inside
-    /// its bracket.
+    /// Frees blocks, a group at a time, each through a slot that `through` has.
+    #[inline(always)]
     fn give_batches(
         &self,
         blocks: impl IntoIterator<Item = BareBlock>,
-        mut with_slot: impl FnMut(&mut dyn FnMut(&Slot)),
+        through: &impl HasSlot,
     ) -> Result<usize, Refused<Vec<BareBlock>>> {
-        let mut back = Back {
-            state: self,
-            with_slot: &mut with_slot,
-            freed: 0,
-            refused: Vec::new(),
-            why: None,
-        };
-        gather(blocks.into_iter(), self.id, &mut back);
-        match back.why {
-            None => Ok(back.freed),
-            Some(why) => Err(Refused { given: back.refused, why }),
-        }
+        let mut back = Back { state: self, through, refused: Vec::new(), why: None };
+        let (mut given, mut open) = (0, Group::NONE);
+        blocks.into_iter().for_each(|block| {
+            if block.zone != self.id {
+                return back.refuse_foreign(block);
+            }
+            given += 1;
+            if let Some(more) = open.with(block.code) {
+                open = more;
+                return;
+            }
+            back.give(open);
+            open = Group::of(block.code);
+        });
+        back.give(open);
+        back.end(given)
     }
 }
 
-/// Gathers blocks into groups, and gives these whenever there are enough.
-///
-/// The loop over all blocks: what it calls are functions of their own, so that
-/// little wants registers.
-#[inline(always)]
-fn gather(blocks: impl Iterator<Item = BareBlock>, zone: u32, back: &mut Back<'_>) {
-    let (mut groups, mut len, mut open) = ([Group::NONE; GROUPS], 0, Group::NONE);
-    blocks.for_each(|block| {
-        if block.zone != zone {
-            return back.refuse_foreign(block);
-        }
-        if let Some(more) = open.with(block.code) {
-            open = more;
-            return;
-        }
-        match groups.get_mut(len) {
-            Some(next) => {
-                *next = open;
-                len += 1;
-            }
-            None => {
-                back.give(&mut groups);
-                groups[0] = open;
-                len = 1;
-            }
-        }
-        open = Group::of(block.code);
-    });
-    back.give(&mut groups[..len]);
-    back.give(&mut [open]);
+/// What a slot can be had from.
+trait HasSlot {
+    /// Runs `operate` on it, outside its bracket.
+    fn on_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R;
 }
 
-/// Runs what it is given on a slot, inside its bracket.
-type WithSlot<'a> = dyn FnMut(&mut dyn FnMut(&Slot)) + 'a;
+impl HasSlot for Slot {
+    #[inline(always)]
+    fn on_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        operate(self)
+    }
+}
+
+/// This thread's, or a shared one.
+impl HasSlot for State {
+    fn on_slot<R>(&self, operate: impl FnOnce(&Slot) -> R) -> R {
+        self.with_idle_slot(operate)
+    }
+}
 
 /// Blocks on their way back.
-struct Back<'a> {
+struct Back<'a, S> {
     state: &'a State,
-    with_slot: &'a mut WithSlot<'a>,
-    freed: usize,
+    through: &'a S,
     refused: Vec<BareBlock>,
     /// Why the first of them was refused.
     why: Option<Error>,
 }
 
-impl Back<'_> {
-    /// Gives groups, in one bracket.
-    #[inline(never)]
-    fn give(&mut self, groups: &mut [Group]) {
-        let (stock, mut given) = (&self.state.stock, (0, 0));
-        (self.with_slot)(&mut |slot| given = slot.give_many(stock, groups));
-        let (blocks, left) = given;
-        self.freed += blocks;
-        for group in &groups[..left] {
-            group.for_each(|code| self.give_far(code));
+impl<S: HasSlot> Back<'_, S> {
+    /// Gives a group.
+    #[inline(always)]
+    fn give(&mut self, group: Group) {
+        let stock = &self.state.stock;
+        if !self.through.on_slot(|slot| slot.give_group_hot(stock, group)) {
+            self.give_slow(group);
         }
     }
 
-    /// Gives a block that must go the long way. Outside the batch's bracket, for it
-    /// may take its time.
+    /// The same where a hand is closed, or something is not in order: one by one, for
+    /// some may be.
     #[cold]
+    #[inline(never)]
+    fn give_slow(&mut self, group: Group) {
+        let state = self.state;
+        let rest = self.through.on_slot(|slot| {
+            let _inside = state.gate.enter(slot);
+            slot.give_each(&state.stock, group)
+        });
+        if let Some(rest) = rest {
+            rest.for_each(|code| self.give_far(code));
+        }
+    }
+
+    /// Gives a block that must go the long way, in a bracket of its own, for it may
+    /// take its time.
     fn give_far(&mut self, code: Code) {
-        let (state, mut given) = (self.state, Ok(()));
-        (self.with_slot)(&mut |slot| given = state.give(slot, code.block()));
+        let state = self.state;
+        let given = self.through.on_slot(|slot| {
+            let _inside = state.gate.enter(slot);
+            state.give(slot, code.block())
+        });
         if let Err(why) = given {
-            self.freed -= 1;
             self.refuse(BareBlock::new(code, state.id), why);
+        }
+    }
+
+    /// How many of `given` were freed.
+    fn end(self, given: usize) -> Result<usize, Refused<Vec<BareBlock>>> {
+        match self.why {
+            None => Ok(given),
+            Some(why) => Err(Refused { given: self.refused, why }),
         }
     }
 

@@ -167,38 +167,26 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives groups back; returns how many blocks they are. What must go the long
-    /// way (a suspect block, one that is free already) is left in the first groups:
-    /// how many.
-    #[inline(never)]
-    pub(crate) fn give_many(&self, stock: &Stock, groups: &mut [Group]) -> (usize, usize) {
-        // Inside the bracket: as in `give_at_hand`.
-        let suspect = stock.poison.is_any_suspect();
-        // Nothing below claims: a word that is no claim's now stays none.
-        let claimed = self.claims.each_ref().map(Held::key);
-        let (mut blocks, mut left) = (0, 0);
-        for at in 0..groups.len() {
-            let group = groups[at];
-            blocks += group.blocks();
-            let key = group.key();
-            let is_given = group.places != 0
-                && !suspect
-                && match claimed.contains(&key) {
-                    true => self.give_keyed(stock, key, group.places),
-                    false => self.give_unclaimed(stock, key, group.places),
-                }
-                .is_ok();
-            if !is_given && let Some(rest) = self.give_each(stock, group) {
-                groups[left] = rest;
-                left += 1;
-            }
+    /// The whole of a hot free of a group: as [`give_hot`](Self::give_hot).
+    #[inline(always)]
+    pub(crate) fn give_group_hot(&self, stock: &Stock, group: Group) -> bool {
+        let Some(_inside) = self.enter() else { return false };
+        if group.places == 0 {
+            return self.give_larger(stock, group);
         }
-        (blocks, left)
+        // Inside the bracket: as in `give_at_hand`.
+        !stock.poison.is_any_suspect() && self.give_keyed(stock, group.key(), group.places).is_ok()
+    }
+
+    /// A group that is a larger block, or nothing.
+    #[inline(never)]
+    fn give_larger(&self, stock: &Stock, group: Group) -> bool {
+        group.is_none()
+            || Code::from_bits(group.tag).is_some_and(|code| self.give_at_hand(stock, code))
     }
 
     /// One by one, for some of them may be in order; returns those that are not.
-    #[inline(never)]
-    fn give_each(&self, stock: &Stock, group: Group) -> Option<Group> {
+    pub(crate) fn give_each(&self, stock: &Stock, group: Group) -> Option<Group> {
         let mut rest = Group::NONE;
         group.for_each(|code| {
             if !self.give_at_hand(stock, code) {
@@ -268,19 +256,6 @@ impl Group {
     fn is_none(&self) -> bool {
         // No block's code: a larger one's is even.
         self.tag == u64::MAX
-    }
-
-    /// How many blocks there are.
-    #[inline]
-    fn blocks(&self) -> usize {
-        let places = self.places;
-        match places & places.wrapping_sub(1) {
-            // One granule.
-            0 if places != 0 => return 1,
-            0 => return usize::from(!self.is_none()),
-            _ => {}
-        }
-        (places.count_ones() >> (self.tag & !self.key()).trailing_zeros()) as usize
     }
 
     /// Tells each block, lowest first.

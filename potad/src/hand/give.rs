@@ -99,22 +99,6 @@ impl Slot {
         held.add_beside(mask, now).then_some(()).ok_or(AlreadyFree)
     }
 
-    /// As [`give_keyed`](Self::give_keyed), of a word that is no claim's.
-    #[inline(always)]
-    pub(super) fn give_unclaimed(
-        &self,
-        stock: &Stock,
-        key: u64,
-        mask: u64,
-    ) -> Result<(), AlreadyFree> {
-        let pending = self.pending_at(key);
-        match pending.has_key(key) {
-            true if pending.add(mask) => Ok(()),
-            true => Self::add_after_all(stock, pending, mask),
-            false => self.open_pending(stock, key, mask),
-        }
-    }
-
     /// The claim or pending word that holds places of the key's word.
     #[inline(always)]
     fn held_of(&self, key: u64) -> Option<&Held> {
