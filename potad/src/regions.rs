@@ -39,8 +39,8 @@ const SPARSE: u32 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Site {
     /// A word of level 0 that has a fitting run, the fullest of its region; and if
-    /// it has few places, which words there are as full.
-    Broken { word: u64, alike: u8 },
+    /// it has few places, those words there that have some, for a [`Trail`].
+    Broken { word: u64, sparse: u64 },
     /// A word of level 0 that is wholly free, as a place of level 1.
     Whole { word: u64 },
     /// Nothing seen is as good as breaking a block of a level above 1.
@@ -210,28 +210,37 @@ impl Search<'_> {
         let first = region << WORDS;
         let line = self.forest.words_ahead(first).unwrap_or(&[]);
         let line = &line[..line.len().min(1 << WORDS)];
-        let (mut most, mut fullest, mut alike, mut empty) = (0, 0, 0, 0);
-        for (place, word) in (0..).zip(line) {
+        let (mut words, mut some) = ([0; 1 << WORDS], 0_u32);
+        for (place, (seen, word)) in (0..).zip(words.iter_mut().zip(line)) {
             // Relaxed: whoever takes looks again, and so does whoever clears.
-            let free = word.load(Ordering::Relaxed);
-            if free == 0 {
-                empty |= 1 << place;
-                continue;
-            }
+            *seen = word.load(Ordering::Relaxed);
+            some |= u32::from(*seen != 0) << place;
+        }
+        let (mut fullest, mut sparse, mut left) = (0, 0, some);
+        while left != 0 {
+            let place = left.trailing_zeros();
+            left &= left - 1;
+            let free = words[place as usize % words.len()];
             if self.run != 1 && lowest_run(free, self.run).is_none() {
                 continue;
             }
-            let count = count_of(free);
-            if count >= most {
-                alike = if count == most { alike } else { 0 } | 1 << place;
-                (most, fullest) = (count, first + place);
+            let count = free.count_ones();
+            if count <= SPARSE {
+                sparse |= Trail::bit(place, count);
+            } else {
+                fullest = fullest.max(count << WORDS | place);
             }
         }
-        if most != 0 {
-            let alike = if most <= SPARSE { alike } else { 0 };
-            return Some(Site::Broken { word: fullest, alike });
+        if fullest != 0 {
+            let word = first + u64::from(fullest % (1 << WORDS));
+            return Some(Site::Broken { word, sparse: 0 });
+        }
+        if sparse != 0 {
+            return Some(Site::Broken { word: first + Trail::first(sparse), sparse });
         }
         if whole == 0 {
+            // (In models a region may go on in another array.)
+            let empty = !u64::from(some) & ((1 << line.len()) - 1);
             self.forest.note_empty_words(0, first, empty);
             return None;
         }
@@ -241,30 +250,42 @@ impl Search<'_> {
     }
 }
 
-/// Places of a word that is not 0: most that are looked at have a single one, and
-/// not every processor that this is compiled for counts in one step.
-#[inline(always)]
-fn count_of(free: u64) -> u32 {
-    if free & (free - 1) == 0 { 1 } else { free.count_ones() }
-}
-
-/// What refills will look into next without a search: words of one region that were
-/// as full as one that was claimed, and would be found one after the other.
+/// What refills will look into next without a search: the words of one region, all
+/// of them sparse, in the order in which searches would name them.
 ///
 /// ```text
-///  63               8 7          0
-/// +------------------+------------+
-/// | region           | its words  |    no words: nothing
-/// +------------------+------------+
+///           31      24 23      16 15       8 7        0
+///          +----------+----------+----------+----------+
+///  words:  | have 4   | have 3   | have 2   | have 1   |  a bit a word
+///          +----------+----------+----------+----------+
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Trail(pub(crate) u64);
+pub(crate) struct Trail {
+    pub(crate) region: u64,
+    /// None are left where it is 0.
+    pub(crate) words: u64,
+}
 
 impl Trail {
-    /// The words beside one that was claimed.
-    pub(crate) fn beside(word: u64, alike: u8) -> Self {
-        let rest = u64::from(alike) & !(1 << (word & ((1 << WORDS) - 1)));
-        Self((word >> WORDS) << u8::BITS | rest)
+    /// The bit of a word that has `count` places, from 1 to [`SPARSE`].
+    fn bit(place: u32, count: u32) -> u64 {
+        1 << ((count - 1) << WORDS | place)
+    }
+
+    /// Which word of the region comes first. `words` is not 0.
+    fn first(words: u64) -> u64 {
+        u64::from(words.ilog2()) & ((1 << WORDS) - 1)
+    }
+
+    /// The words beside `word`, the first of them, which was claimed.
+    pub(crate) fn beside(word: u64, words: u64) -> Self {
+        let trail = Self { region: word >> WORDS, words };
+        trail.rest()
+    }
+
+    fn rest(self) -> Self {
+        let words = self.words & !self.words.checked_ilog2().map_or(0, |first| 1 << first);
+        Self { words, ..self }
     }
 
     /// The first word of the region after that of `word`.
@@ -276,12 +297,10 @@ impl Trail {
     /// another region by now.
     #[inline]
     pub(crate) fn next(self, near: Granule) -> Option<(u64, Self)> {
-        let (region, rest) = (self.0 >> u8::BITS, self.0 & u64::from(u8::MAX));
-        if rest == 0 || word_of(0, near) >> WORDS != region {
+        if self.words == 0 || word_of(0, near) >> WORDS != self.region {
             return None;
         }
-        let place = u64::from(rest.ilog2());
-        Some((region << WORDS | place, Self(self.0 & !(1 << place))))
+        Some((self.region << WORDS | Self::first(self.words), self.rest()))
     }
 }
 

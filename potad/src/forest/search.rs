@@ -100,9 +100,10 @@ impl Forest {
         if level == self.top {
             return;
         }
-        let bits = mask << (first & 63);
         let Some(has) = self.has(level, level + 1).get(first >> ORDERS_PER_LEVEL) else { return };
-        if has.load(Ordering::Relaxed) & bits == 0 {
+        // Those that the summary does not call non-zero are not touched.
+        let bits = has.load(Ordering::Relaxed) & mask << (first & 63);
+        if bits == 0 {
             return;
         }
         has.fetch_and(!bits, Ordering::Relaxed);
@@ -113,7 +114,7 @@ impl Forest {
         barrier::after_rmw();
         // Side by side in one chunk: the way there is gone once.
         let line = self.words(level).ahead(first).unwrap_or(&[]);
-        let mut left = mask;
+        let mut left = bits >> (first & 63);
         while left != 0 {
             let place = left.trailing_zeros();
             left &= left - 1;

@@ -17,10 +17,34 @@ use crate::forest::Taken;
 use crate::regions::{Site, Trail};
 use crate::stock::Stock;
 use memdesc::sync::atomic::Ordering;
+use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, Granule, ORDERS_PER_LEVEL, Order};
 
 /// Times that a site is looked for after another was taken by somebody else.
 const TRIES: u32 = 4;
+
+/// A trail, where the owner of a hand finds it again.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    region: AtomicU64,
+    words: AtomicU64,
+}
+
+impl Ahead {
+    pub(super) fn nothing() -> Self {
+        Self { region: AtomicU64::new(0), words: AtomicU64::new(0) }
+    }
+
+    fn get(&self) -> Trail {
+        let words = self.words.load(Ordering::Relaxed);
+        Trail { region: self.region.load(Ordering::Relaxed), words }
+    }
+
+    fn note(&self, trail: Trail) {
+        self.region.store(trail.region, Ordering::Relaxed);
+        self.words.store(trail.words, Ordering::Relaxed);
+    }
+}
 
 impl Slot {
     /// Claims a word where the hand's class is at home, or may be; `false` if
@@ -38,8 +62,8 @@ impl Slot {
             let near = Granule(self.near.load(Ordering::Relaxed));
             let Some(site) = stock.site(self.class, near, order.run()) else { return Ok(false) };
             let claimed = match site {
-                Site::Broken { word, alike } => {
-                    self.begin_trail(stock, word, alike);
+                Site::Broken { word, sparse } => {
+                    self.begin_trail(stock, word, sparse);
                     self.claim_word(stock, victim, word)
                 }
                 Site::Whole { word } => {
@@ -63,9 +87,9 @@ impl Slot {
 
     /// Notes what refills look into after `word`, and asks for the line of the
     /// region that will most likely follow.
-    fn begin_trail(&self, stock: &Stock, word: u64, alike: u8) {
-        self.trail.store(Trail::beside(word, alike).0, Ordering::Relaxed);
-        if alike != 0
+    fn begin_trail(&self, stock: &Stock, word: u64, sparse: u64) {
+        self.trail.note(Trail::beside(word, sparse));
+        if sparse != 0
             && let Some(line) = stock.forest.words_ahead(Trail::after(word))
         {
             memdesc::prefetch(line.as_ptr());
@@ -76,10 +100,10 @@ impl Slot {
     /// `false` if there is none.
     fn claim_on_trail(&self, stock: &Stock, victim: &Held) -> bool {
         let near = Granule(self.near.load(Ordering::Relaxed));
-        let mut trail = Trail(self.trail.load(Ordering::Relaxed));
+        let mut trail = self.trail.get();
         while let Some((word, rest)) = trail.next(near) {
             trail = rest;
-            self.trail.store(rest.0, Ordering::Relaxed);
+            self.trail.note(rest);
             // (Its home is the class's, by the claim before.)
             if self.claim_word(stock, victim, word).is_some() {
                 return true;
@@ -95,7 +119,7 @@ impl Slot {
             return None;
         }
         stock.on_claim(word);
-        self.hold(stock, victim, word, mask);
+        self.hold(victim, word, mask, 0);
         Some(word)
     }
 

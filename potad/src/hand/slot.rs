@@ -44,6 +44,7 @@
 use super::held::Held;
 use super::kept::Kept;
 use super::orders::Orders;
+use super::place::Ahead;
 use crate::placement::Class;
 use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
@@ -94,9 +95,8 @@ pub(crate) struct Slot {
     pub(super) last: AtomicU64,
     /// Where the next search starts.
     pub(crate) near: AtomicU64,
-    /// Words that the next refills look into before they search: a
-    /// [`Trail`](crate::regions::Trail).
-    pub(super) trail: AtomicU64,
+    /// Words that the next refills look into before they search.
+    pub(super) trail: Ahead,
     warm: [AtomicU64; LEVELS as usize],
     pub(super) orders: Orders,
     /// For each level: the reporter's count of marks when nothing below the warm
@@ -126,7 +126,7 @@ impl Slot {
             kept: Kept::nothing(),
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
-            trail: AtomicU64::new(0),
+            trail: Ahead::nothing(),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             orders: Orders::new(near),
             bare: core::array::from_fn(|_| AtomicU64::new(NEVER)),

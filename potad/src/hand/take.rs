@@ -337,7 +337,8 @@ impl Slot {
         };
         stock.on_take(block);
         let place = block.place();
-        self.hold(stock, victim, place.word, place.mask);
+        let seen = stock.forest.load(0, place.word);
+        self.hold(victim, place.word, place.mask, seen);
         Ok(true)
     }
 
@@ -358,16 +359,15 @@ impl Slot {
         true
     }
 
-    /// Places just taken become the empty `victim`'s, or join those of the same
-    /// word that the hand holds already.
-    pub(super) fn hold(&self, stock: &Stock, victim: &Held, word: u64, mask: u64) {
+    /// Places just taken of a word, which was left with `seen`, become the empty
+    /// `victim`'s, or join those of the same word that the hand holds already.
+    pub(super) fn hold(&self, victim: &Held, word: u64, mask: u64, seen: u64) {
         let pending = Some(self.pending_of(word)).filter(|pending| pending.is_of(word));
         let waiting = pending.and_then(Held::release).map_or(0, |(_, mask)| mask);
         // What another claim has of it: others freed more into a word that we
         // hold, and who asks now has need of it.
         let claim = self.claims.iter().find(|claim| claim.is_of(word));
         let held = claim.and_then(Held::release).map_or(0, |(_, mask)| mask);
-        let mask = mask | waiting | held;
-        victim.set_beside(key_of(word), mask, stock.forest.load(0, word));
+        victim.set_beside(key_of(word), mask | waiting | held, seen);
     }
 }

@@ -88,10 +88,10 @@ fn a_broken_word_comes_before_a_whole_one_and_the_fullest_first() {
     }
     let near = Granule(100);
     let site = search(&forest, &homes, Class::default()).site(near);
-    assert_eq!(site, Some(Site::Broken { word: 0, alike: 0 }));
+    assert_eq!(site, Some(Site::Broken { word: 0, sparse: 0 }));
     assert_eq!(forest.claim_word(0, 0).count_ones(), 63);
     let site = search(&forest, &homes, Class::default()).site(near);
-    assert_eq!(site, Some(Site::Broken { word: 1, alike: 0 }));
+    assert_eq!(site, Some(Site::Broken { word: 1, sparse: 0 }));
 }
 
 #[test]
@@ -115,13 +115,13 @@ fn words_that_are_as_sparse_follow_each_other_without_a_search() {
         }
     }
     let near = Granule(520);
-    let site = || search(&forest, &homes, Class::default()).site(near);
-    assert_eq!(site(), Some(Site::Broken { word: 13, alike: 0b10_0000 }));
-    assert_eq!(forest.claim_word(0, 13), 0b11);
-    assert_eq!(site(), Some(Site::Broken { word: 15, alike: 0b1101_0111 }));
-    let mut trail = Trail::beside(15, 0b1101_0111);
+    let site = search(&forest, &homes, Class::default()).site(near);
+    // The third word from the last has two places, the others but one have one.
+    let sparse = 0b10_0000 << 8 | 0b1101_0111;
+    assert_eq!(site, Some(Site::Broken { word: 13, sparse }));
+    let mut trail = Trail::beside(13, sparse);
     assert!(trail.next(Granule(0)).is_none(), "the hand is elsewhere");
-    for word in [14, 12, 10, 9, 8] {
+    for word in [15, 14, 12, 10, 9, 8] {
         let (next, rest) = trail.next(near).unwrap();
         assert_eq!(next, word);
         trail = rest;
@@ -158,7 +158,7 @@ fn an_empty_region_is_passed_by_and_found_again() {
     assert_eq!(forest.may_have(0, 1, 0), 0);
     forest.give(one.place(), |_, _| false).unwrap();
     let site = search(&forest, &homes, Class::default()).site(Granule(0));
-    assert_eq!(site, Some(Site::Broken { word: 0, alike: 0b1 }));
+    assert_eq!(site, Some(Site::Broken { word: 0, sparse: 0b1 }));
 }
 
 /// What words are in the obvious search: bits, or wholly free.
@@ -192,9 +192,10 @@ impl Obvious {
         let words = (8 * region..8 * region + 8).filter(|&word| self.fits(word));
         let counts: Vec<_> = words.map(|word| (self.words[word].count_ones(), word)).collect();
         if let Some(&(most, word)) = counts.iter().max() {
-            let alike = counts.iter().filter(|(count, _)| most <= 4 && *count == most);
-            let alike = alike.fold(0, |all, (_, word)| all | 1 << (word % 8));
-            return Some(Site::Broken { word: word as u64, alike });
+            let few = counts.iter().filter(|_| most <= 4);
+            let sparse = few
+                .fold(0, |all, (count, word)| all | 1_u64 << (8 * (count - 1) + *word as u32 % 8));
+            return Some(Site::Broken { word: word as u64, sparse });
         }
         let whole = self.whole(region);
         let kept = whole & !((self.avoided >> (8 * region)) as u8);
@@ -327,17 +328,20 @@ fn a_forest_of_one_level_is_one_region() {
     assert_eq!(site(), None);
     let place = memdesc::Place { level: 0, word: 0, mask: 0b1100 };
     forest.give(place, |_, _| false).unwrap();
-    assert_eq!(site(), Some(Site::Broken { word: 0, alike: 0b1 }));
+    assert_eq!(site(), Some(Site::Broken { word: 0, sparse: 0b1 << 8 }));
 }
 
-/// Bits of a trail are words of one region, from the last to the first.
+/// A trail leads through the words of one region: those that have most first, and of
+/// those that have as much, from the last to the first.
 #[test]
 fn a_trail_leads_through_the_words_of_its_region() {
-    for word in [0, 7, 8, 200, 1 << 40 | 5] {
-        let (first, own) = (word & !7, word & 7);
-        let mut trail = Trail::beside(word, u8::MAX);
+    for word in [3, 11, 203, 1 << 40 | 3] {
+        let first = word & !7;
+        // Word 3 has four places, 0 and 7 have two, the others one each.
+        let sparse = 1 << 27 | 0b1000_0001 << 8 | 0b0111_0110;
+        let mut trail = Trail::beside(word, sparse);
         let near = Granule((word << ORDERS_PER_LEVEL) + 63);
-        for place in (0..8).rev().filter(|&place| place != own) {
+        for place in [7, 0, 6, 5, 4, 2, 1] {
             let (next, rest) = trail.next(near).unwrap();
             assert_eq!(next, first + place);
             trail = rest;
