@@ -257,6 +257,21 @@ fn words_that_are_empty_unknown_to_the_summaries_are_passed_call_by_call() {
     assert_eq!(forest.next_stretch(all), Stretch::Free(place));
 }
 
+/// What is said to be empty and is not, by then, stays known; what is not known to
+/// have something is left alone.
+#[test]
+fn words_that_are_not_empty_after_all_stay_known() {
+    let forest = forest_with(Granules::new(Granule(0), Granule(64 * 64 - 1)).unwrap(), 2);
+    let broken = take(&forest, 0).unwrap();
+    let word = broken.place().word;
+    assert_eq!(forest.may_have(0, 1, 0), 1 << word);
+    forest.note_empty_words(0, 0, u64::MAX);
+    assert_eq!(forest.may_have(0, 1, 0), 1 << word, "its other places are free");
+    assert_eq!(forest.claim_word(0, word).count_ones(), 63);
+    forest.note_empty_words(0, 0, u64::MAX);
+    assert_eq!(forest.may_have(0, 1, 0), 0);
+}
+
 #[test]
 fn what_is_free_below_is_met_from_any_word_on() {
     let forest = forest_with(Granules::new(Granule(0), Granule((1 << 30) - 1)).unwrap(), 5);

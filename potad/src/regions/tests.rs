@@ -267,6 +267,8 @@ fn obvious(state: &mut u64) -> Obvious {
             (1, _) | (3 | 4, 1) => 0,
             (_, 2) => 0xff << (8 * next(8)) | 1 << next(64),
             (_, 3) => 0b11 << (2 * next(32)),
+            // Three, four or five, about what is few.
+            (_, 4) => (0b1_1111 >> next(3)) << next(59),
             _ => 1 << next(64),
         })
         .collect();
