@@ -1,5 +1,6 @@
 //! The forest against a plain array of granules.
 
+use super::take::Avoid;
 use super::*;
 use crate::forest::runs::{lowest_run, snuggest_run};
 use alloc::vec;
@@ -255,6 +256,37 @@ fn words_that_are_empty_unknown_to_the_summaries_are_passed_call_by_call() {
     assert!(empty > 10 && empty <= words / 64, "{empty} calls");
     // All of these are cleared now: one look.
     assert_eq!(forest.next_stretch(all), Stretch::Free(place));
+}
+
+/// Avoids every place of one word.
+struct NotOf(u64);
+
+impl Avoid for NotOf {
+    fn is_any(&self) -> bool {
+        true
+    }
+
+    fn places(&self, level: u32, word: u64) -> u64 {
+        if (level, word) == (0, self.0) { u64::MAX } else { 0 }
+    }
+}
+
+#[test]
+fn what_is_to_be_avoided_is_taken_before_a_larger_block_is_broken() {
+    let forest = forest_with(Granules::new(Granule(0), Granule(3 * 64 - 1)).unwrap(), 1);
+    let take = |avoid: u64| match forest.take(order(3), Granule(0), &NotOf(avoid)).unwrap() {
+        Taken::Block(block) => block.place().word,
+        Taken::Nothing => panic!("there are free places"),
+    };
+    let broken = take(9);
+    assert_eq!(take(broken), broken, "its word is the only one that is broken");
+    let whole: Vec<u64> = (0..3).filter(|word| *word != broken).collect();
+    assert_eq!(forest.load(1, 0), whole.iter().fold(0, |all, word| all | 1 << word));
+    // Another that is broken, and has places that are not to be avoided, comes first.
+    let other = Block::containing(Granule(64 * whole[0]), order(3));
+    assert_eq!(forest.take_exact(other), Ok(Taken::Block(other)));
+    assert_eq!(take(broken), whole[0]);
+    assert_eq!(take(whole[0]), broken);
 }
 
 /// What is said to be empty and is not, by then, stays known; what is not known to
