@@ -258,6 +258,16 @@ fn words_that_are_empty_unknown_to_the_summaries_are_passed_call_by_call() {
     assert_eq!(forest.next_stretch(all), Stretch::Free(place));
 }
 
+#[test]
+fn a_search_in_vain_leaves_no_empty_word_known() {
+    let forest = forest_with(Granules::new(Granule(0), Granule(64 * 64 - 1)).unwrap(), 2);
+    let broken = take(&forest, 0).unwrap().place().word;
+    assert_eq!(forest.claim_word(0, broken).count_ones(), 63);
+    assert_eq!(forest.may_have(0, 1, 0), 1 << broken, "stale until somebody looks");
+    let found = forest.take_beside(order(3), Granule(0), 64, &());
+    assert_eq!((found, forest.may_have(0, 1, 0)), (None, 0));
+}
+
 /// Avoids every place of one word.
 struct NotOf(u64);
 
