@@ -46,11 +46,18 @@ pub unsafe trait Blank: Zeroed {
     fn blank(&self);
 }
 
+// SAFETY: an integer, which means nothing to anybody here.
+unsafe impl Blank for AtomicU64 {
+    fn blank(&self) {
+        // Relaxed: as the system does it.
+        self.store(0, Ordering::Relaxed);
+    }
+}
+
 // SAFETY: integers, which mean nothing to anybody here.
 unsafe impl<const N: usize> Blank for Lines<AtomicU64, N> {
     fn blank(&self) {
-        // Relaxed: as the system does it, in no order.
-        self.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.iter().for_each(Blank::blank);
     }
 }
 
@@ -189,12 +196,12 @@ impl<T: Blank + fmt::Debug> fmt::Debug for PageBox<T> {
 }
 
 /// An array on pages of its own, all zero at first; pages that were never
-/// written take no memory.
+/// written take no memory. One that a page could hold is an ordinary box.
 ///
 /// # Invariants
 ///
-/// `first` is the first of `len` live items, this array's own: mapped, if
-/// there are pages, else a box of the global allocator.
+/// `first` is the first of `len` live items, this array's own: mapped, if it
+/// [has pages](Self::has_pages), else a box of the global allocator.
 pub struct PageArray<T: Blank> {
     first: NonNull<T>,
     len: usize,
@@ -206,6 +213,33 @@ unsafe impl<T: Blank + Send> Send for PageArray<T> {}
 unsafe impl<T: Blank + Sync> Sync for PageArray<T> {}
 
 impl<T: Blank> PageArray<T> {
+    /// One of no items, which needs no memory.
+    pub const fn empty() -> Self {
+        // INVARIANT: no items.
+        Self { first: NonNull::dangling(), len: 0 }
+    }
+
+    /// Whether an array of so many items is on pages of the system, whose memory can
+    /// go back.
+    pub fn would_have_pages(len: usize) -> bool {
+        let is_large = size_of::<T>().saturating_mul(len) > PAGE;
+        is_large && align_of::<T>() <= PAGE && system::has_pages()
+    }
+
+    /// Whether this one is.
+    pub fn has_pages(&self) -> bool {
+        Self::would_have_pages(self.len)
+    }
+
+    /// Asks for huge pages, if it has pages: for an array that is written all over,
+    /// and that somebody looks into all over. Of one that is not it may take more
+    /// memory than is written.
+    pub fn ask_for_huge(&self) {
+        if self.has_pages() {
+            system::ask_for_huge(self.first.cast(), size_of::<T>() * self.len);
+        }
+    }
+
     /// A zeroed one of `len` items, or `None` when memory is out, or for none.
     ///
     /// ```
@@ -219,7 +253,7 @@ impl<T: Blank> PageArray<T> {
     /// ```
     pub fn zeroed(len: usize) -> Option<Self> {
         let bytes = size_of::<T>().checked_mul(len).filter(|&bytes| bytes != 0)?;
-        if system::has_pages() && align_of::<T>() <= PAGE {
+        if Self::would_have_pages(len) {
             // INVARIANT: mapped for us alone, and zero, which `Zeroed` makes
             // values.
             return system::map(bytes).map(|first| Self { first: first.cast(), len });
@@ -246,8 +280,7 @@ impl<T: Blank> PageArray<T> {
         let range = some.as_ptr_range();
         let (first, end) =
             (range.start.addr().next_multiple_of(PAGE), range.end.addr() & !(PAGE - 1));
-        let is_mapped = system::has_pages() && align_of::<T>() <= PAGE;
-        if !is_mapped || first >= end {
+        if !self.has_pages() || first >= end {
             some.iter().for_each(T::blank);
             return 0;
         }
@@ -278,7 +311,10 @@ impl<T: Blank> Deref for PageArray<T> {
 
 impl<T: Blank> Drop for PageArray<T> {
     fn drop(&mut self) {
-        if system::has_pages() && align_of::<T>() <= PAGE {
+        if self.len == 0 {
+            return;
+        }
+        if self.has_pages() {
             // Atomics need no drop.
             return system::unmap(self.first.cast(), size_of::<T>() * self.len);
         }
@@ -356,10 +392,7 @@ mod system {
         pool.free.try_reserve(room).ok()?;
         let block = map(count * PAGE)?;
         if count >= HUGE {
-            // SAFETY: the block just mapped; what it reads as stays.
-            let hint = unsafe { madvise(block.as_ptr().cast(), count * PAGE, LinuxHugepage) };
-            // A hint: pages of the ordinary size are as good, and slower.
-            let _refused = hint.is_err();
+            ask_for_huge(block, count * PAGE);
         }
         pool.made += count;
         for at in (0..count).rev() {
@@ -383,6 +416,14 @@ mod system {
         // SAFETY: mapped for its owner alone, who is being dropped.
         let undone = unsafe { munmap(first.as_ptr().cast(), bytes) };
         debug_assert!(undone.is_ok(), "what was mapped can be unmapped");
+    }
+
+    /// Hints that they be huge ones.
+    pub(super) fn ask_for_huge(first: NonNull<u8>, bytes: usize) {
+        // SAFETY: pages that we have mapped; what they read as stays.
+        let hint = unsafe { madvise(first.as_ptr().cast(), bytes, LinuxHugepage) };
+        // Pages of the ordinary size are as good, and slower.
+        let _refused = hint.is_err();
     }
 
     /// Takes a page back that nobody uses any more.
@@ -427,6 +468,8 @@ mod system {
     pub(super) fn give_back(_first: NonNull<u8>, _bytes: usize) -> bool {
         false
     }
+
+    pub(super) fn ask_for_huge(_first: NonNull<u8>, _bytes: usize) {}
 
     pub(super) fn map(_bytes: usize) -> Option<NonNull<u8>> {
         None

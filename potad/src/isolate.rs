@@ -81,9 +81,10 @@ impl Zone {
             return Err(Error::NoReportGranule { order, largest });
         }
         let mut is_new = false;
+        let last = self.state().last_granule().unwrap_or(Granule(0));
         self.state().stock.reported.get_or_install(|| {
             is_new = true;
-            Some(Box::new(Reported::new(order)))
+            Some(Box::new(Reported::new(order, last)))
         });
         if !is_new {
             return Err(Error::ReporterAttached);

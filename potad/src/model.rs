@@ -46,7 +46,7 @@ impl Ground {
     /// Granules `0..granules`, all free, in a forest of levels `0..=top`.
     pub fn new(granules: u64, top: u32) -> Self {
         let ground = Self {
-            stock: Stock::new(top, 1, Arc::new(Together::default())),
+            stock: Stock::new(top, Granule(0), 1, Arc::new(Together::default())),
             gate: Gate::new(),
             closing: Closing::default(),
             spans: Mutex::new(Spans::default()),
@@ -235,7 +235,7 @@ impl Ground {
     /// Gets ready for a reporter with this report granule.
     pub fn attach(&self, order: u32) {
         let order = Order::new(order).expect("an order");
-        self.stock.reported.get_or_install(|| Some(Box::new(Reported::new(order))));
+        self.stock.reported.get_or_install(|| Some(Box::new(Reported::new(order, Granule(0)))));
     }
 
     /// As a zone where a pass of a reporter begins: hands let go of what they keep.

@@ -52,6 +52,12 @@ pub(crate) enum Site {
 pub(crate) struct Homes(Words);
 
 impl Homes {
+    /// For the regions of granules up to `last`, and later ones.
+    pub(crate) fn up_to(last: Granule) -> Self {
+        let index = last.0 >> (ORDERS_PER_LEVEL + WORDS) >> WORDS;
+        Self(Words::up_to(index, u64::MAX))
+    }
+
     fn of_eight(&self, index: u64) -> u64 {
         // Relaxed: a hint.
         self.0.get(index).map_or(0, |word| word.load(Ordering::Relaxed))

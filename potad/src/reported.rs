@@ -74,12 +74,15 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    pub(crate) fn new(order: Order) -> Self {
+    /// Of report granules of `order`, most of which will be at `last` and below.
+    pub(crate) fn new(order: Order, last: Granule) -> Self {
+        let word = (last.0 >> order.get()) >> ORDERS_PER_LEVEL;
+        let two = || Words::up_to(2 * word + 1, u64::MAX);
         Self {
             order,
-            bits: Words::default(),
-            zeroed: Words::default(),
-            history: Words::default(),
+            bits: two(),
+            zeroed: Words::up_to(word, u64::MAX),
+            history: two(),
             refaulted: AtomicU64::new(0),
             premature: AtomicU64::new(0),
             now: AtomicU64::new(0),

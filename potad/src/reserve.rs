@@ -8,9 +8,10 @@
 //!
 //! # Cost
 //!
-//! At most one chunk or table of 4 KiB for each array and each step of the path
-//! to a word of it: 31 of them for an untouched TiB of 4 KiB granules, and fewer
-//! once blocks of each size were broken. While a removal is under way as much as
+//! Nothing for words that were near from the start. Of others at most one chunk or
+//! table of 4 KiB for each array and each step of the path to a word of it: 23 of them
+//! for an untouched TiB of 4 KiB granules that was added later, and fewer once blocks
+//! of each size were broken. While a removal is under way as much as
 //! an untouched resource of the range's size: what it claims has tables of its
 //! own. Pages that nobody wrote yet.
 

@@ -106,7 +106,7 @@ impl State {
             }
         };
         let first = ranges.iter().next().map_or(Granule(0), Granules::first);
-        let stock = Stock::new(top, resource.granule, resource.placement);
+        let stock = Stock::new(top, last.last(), resource.granule, resource.placement);
         let state = Self::empty(resource.name, resource.space, units, stock, first, kinds, owners);
         for range in ranges.iter() {
             state.add(range)?;
@@ -161,8 +161,15 @@ impl State {
         let top = Forest::top_for(Granule(last.unwrap_or(u64::MAX >> 1)));
         let units = self.units.nested(granule);
         let (kinds, owners) = (self.kinds.clone(), Arc::clone(&self.owners));
-        let stock = Stock::new(top, granule, self.stock.placement());
+        let there = self.last_granule().unwrap_or(Granule(0));
+        let wanted = Granule(there.0.saturating_add(1).saturating_mul(1 << finer) - 1);
+        let stock = Stock::new(top, wanted, granule, self.stock.placement());
         Self::empty(name, self.space, units, stock, Granule(0), kinds, owners)
+    }
+
+    /// The last granule of a span.
+    pub(crate) fn last_granule(&self) -> Option<Granule> {
+        self.spans.lock().iter().last().map(Granules::last)
     }
 
     /// Adds a range of free granules: all of it, or nothing.

@@ -49,13 +49,19 @@ impl Avoid for Stock {
 }
 
 impl Stock {
-    pub(crate) fn new(top: u32, granule: u64, placement: Arc<dyn Placement>) -> Self {
+    /// Of a resource whose granules will mostly be at `last` and below.
+    pub(crate) fn new(
+        top: u32,
+        last: Granule,
+        granule: u64,
+        placement: Arc<dyn Placement>,
+    ) -> Self {
         Self {
-            forest: Forest::new(top),
+            forest: Forest::new(top, last),
             poison: Poison::new(granule),
             reserve: Mutex::new(Reserve::default()),
             reported: OnceSlot::new(),
-            homes: Homes::default(),
+            homes: Homes::up_to(last),
             placement,
         }
     }

@@ -3,11 +3,16 @@
 //! # Picture
 //!
 //! ```text
-//!  roots[0] -> chunk                          words       0 .. 2^9
-//!  roots[1] -> table -> chunk                 words     2^9 .. 2^18
-//!  roots[2] -> table -> table -> chunk        words    2^18 .. 2^27
+//!  near     -> chunk 0 | chunk 1 | ..         words below its length, side by side
+//!  roots[0] -> chunk                          others   0 .. 2^9
+//!  roots[1] -> table -> chunk                        2^9 .. 2^18
+//!  roots[2] -> table -> table -> chunk              2^18 .. 2^27
 //!  ...                                        up to 2^57, level 0 of the whole index space
 //! ```
+//!
+//! Words that are known to be wanted when the array is made are *near*: one address for
+//! all of them. Others hang in tables: of what is added later and lies far up, of an
+//! index space too large to be mapped, and where there are no pages to map.
 //!
 //! # What always holds
 //!
@@ -17,20 +22,25 @@
 //! stale index is harmless, and needs no pin.
 //!
 //! A chunk of which nothing is in use may give its memory back to the system: it
-//! reads as zeros, as ever. The first one of an array cannot; nor can tables.
+//! reads as zeros, as ever. The first one of a table cannot, nor can those of a small
+//! array, nor tables.
 //!
 //! # Sharing and cost
 //!
-//! Any thread may read or install. A word below index `2^18` costs three
-//! dependent loads, one more per nine bits above that; only the chunk's line is
-//! likely cold. A chunk and a table are 4 KiB each.
+//! Any thread may read or install. A near word costs no load but its own; one in
+//! tables two more below index `2^18`, one more per nine bits above that. A chunk and a
+//! table are 4 KiB each, near chunks that are absent address space alone.
+
+mod near;
+mod node;
 
 use crate::error::OutOfMemory;
 use crate::reserve::{Need, Reserve};
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Lines, OnceSlot, Owns, Page, PageBox};
+use memdesc::{Lines, OnceSlot, Page};
+use near::Near;
+use node::{Fresh, Table};
+pub(crate) use node::{Node, Supply};
 
 /// Bits of the index that one table or chunk resolves.
 #[cfg(not(any(loom, shuttle)))]
@@ -47,7 +57,6 @@ pub(crate) const FAN: usize = 1 << BITS;
 pub(crate) type Chunk = Lines<AtomicU64, FAN>;
 /// Any other: on a page, whose memory can go back.
 pub(crate) type Paged = Page<Chunk>;
-type Table<N> = Lines<OnceSlot<N, <N as Node>::Own>, FAN>;
 pub(crate) type T1 = Table<Paged>;
 pub(crate) type T2 = Table<T1>;
 pub(crate) type T3 = Table<T2>;
@@ -55,221 +64,10 @@ pub(crate) type T4 = Table<T3>;
 pub(crate) type T5 = Table<T4>;
 pub(crate) type T6 = Table<T5>;
 
-/// A chunk, or a table of them.
-pub(crate) trait Node: Sized {
-    /// Bits of the index that this and everything below resolve.
-    const REACH: u32;
-    /// What owns one.
-    type Own: Owns<Self>;
-
-    fn fresh() -> Option<Self::Own>;
-    fn get(&self, index: u64) -> Option<&AtomicU64>;
-    /// The word and those after it in the same chunk.
-    fn ahead(&self, index: u64) -> Option<&[AtomicU64]>;
-    fn install(&self, index: u64, from: &mut impl Supply) -> Option<&AtomicU64>;
-    /// Those that are put by.
-    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own>;
-    fn bytes(&self) -> usize;
-    /// Visits the present words of `first..=last`, chunk by chunk; this node's
-    /// start at `base`.
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>);
-    /// Visits the chunks on pages that lie wholly in `first..=last`, until the
-    /// visitor says no; returns the first word of that one.
-    fn visit_pages(
-        &self,
-        base: u64,
-        first: u64,
-        last: u64,
-        visitor: &mut PageVisitor<'_>,
-    ) -> Option<u64>;
-}
-
-/// Where new tables and chunks come from.
-pub(crate) trait Supply {
-    fn make<N: Node>(&mut self) -> Option<N::Own>;
-}
-
-/// From the system.
-struct Fresh;
-
-impl Supply for Fresh {
-    fn make<N: Node>(&mut self) -> Option<N::Own> {
-        N::fresh()
-    }
-}
-
-/// Is given words that stand side by side, and the index of the first.
-type ChunkVisitor<'v> = dyn FnMut(u64, &[AtomicU64]) + 'v;
-
-/// Whether to go on after this chunk.
-type PageVisitor<'v> = dyn FnMut(&Paged) -> bool + 'v;
-
-impl Node for Chunk {
-    const REACH: u32 = BITS;
-    type Own = Box<Self>;
-
-    fn fresh() -> Option<Self::Own> {
-        Self::zeroed()
-    }
-
-    #[inline(always)]
-    fn get(&self, index: u64) -> Option<&AtomicU64> {
-        Some(&self[index as usize % FAN])
-    }
-
-    #[inline]
-    fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
-        Some(&self[index as usize % FAN..])
-    }
-
-    fn install(&self, index: u64, _: &mut impl Supply) -> Option<&AtomicU64> {
-        self.get(index)
-    }
-
-    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own> {
-        &mut reserve.chunks
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Self>()
-    }
-
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
-        let (from, to) = (first.max(base), last.min(base + (FAN as u64 - 1)));
-        if from <= to {
-            visitor(from, &self[(from - base) as usize..=(to - base) as usize]);
-        }
-    }
-
-    fn visit_pages(&self, _: u64, _: u64, _: u64, _: &mut PageVisitor<'_>) -> Option<u64> {
-        None
-    }
-}
-
-impl Node for Paged {
-    const REACH: u32 = BITS;
-    type Own = PageBox<Chunk>;
-
-    fn fresh() -> Option<Self::Own> {
-        PageBox::zeroed()
-    }
-
-    #[inline(always)]
-    fn get(&self, index: u64) -> Option<&AtomicU64> {
-        (**self).get(index)
-    }
-
-    #[inline]
-    fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
-        (**self).ahead(index)
-    }
-
-    fn install(&self, index: u64, from: &mut impl Supply) -> Option<&AtomicU64> {
-        (**self).install(index, from)
-    }
-
-    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own> {
-        &mut reserve.paged
-    }
-
-    fn bytes(&self) -> usize {
-        (**self).bytes()
-    }
-
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
-        (**self).visit(base, first, last, visitor);
-    }
-
-    fn visit_pages(
-        &self,
-        base: u64,
-        first: u64,
-        last: u64,
-        visitor: &mut PageVisitor<'_>,
-    ) -> Option<u64> {
-        let is_inside = first <= base && base + (FAN as u64 - 1) <= last;
-        (is_inside && !visitor(self)).then_some(base)
-    }
-}
-
-impl<N: Tabled> Node for Table<N> {
-    const REACH: u32 = BITS + N::REACH;
-    type Own = Box<Self>;
-
-    fn fresh() -> Option<Self::Own> {
-        Self::zeroed()
-    }
-
-    #[inline(always)]
-    fn get(&self, index: u64) -> Option<&AtomicU64> {
-        self[(index >> N::REACH) as usize % FAN].get()?.get(index)
-    }
-
-    #[inline]
-    fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
-        self[(index >> N::REACH) as usize % FAN].get()?.ahead(index)
-    }
-
-    fn install(&self, index: u64, from: &mut impl Supply) -> Option<&AtomicU64> {
-        let slot = &self[(index >> N::REACH) as usize % FAN];
-        slot.get_or_install(|| from.make::<N>())?.install(index, from)
-    }
-
-    fn kept(reserve: &mut Reserve) -> &mut Vec<Self::Own> {
-        N::kept_tables(reserve)
-    }
-
-    fn bytes(&self) -> usize {
-        let below: usize = self.iter().filter_map(OnceSlot::get).map(N::bytes).sum();
-        size_of::<Self>() + below
-    }
-
-    fn visit(&self, base: u64, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
-        let Some(to) = last.checked_sub(base) else { return };
-        let from = first.saturating_sub(base) >> N::REACH;
-        for (child, slot) in (0..=to >> N::REACH).zip(self.iter()).skip(from as usize) {
-            if let Some(below) = slot.get() {
-                below.visit(base + (child << N::REACH), first, last, visitor);
-            }
-        }
-    }
-
-    fn visit_pages(
-        &self,
-        base: u64,
-        first: u64,
-        last: u64,
-        visitor: &mut PageVisitor<'_>,
-    ) -> Option<u64> {
-        (0..).zip(self.iter()).find_map(|(child, slot)| {
-            let start = base + (child << N::REACH);
-            let end = start + ((1 << N::REACH) - 1);
-            let below = slot.get().filter(|_| start <= last && first <= end)?;
-            below.visit_pages(start, first, last, visitor)
-        })
-    }
-}
-
-/// What a table may be of: says where such tables are put by.
-pub(crate) trait Tabled: Node {
-    fn kept_tables(reserve: &mut Reserve) -> &mut Vec<Box<Table<Self>>>;
-}
-
-macro_rules! tabled {
-    ($($node:ty => $kept:ident),*) => {$(
-        impl Tabled for $node {
-            fn kept_tables(reserve: &mut Reserve) -> &mut Vec<Box<Table<Self>>> {
-                &mut reserve.$kept
-            }
-        }
-    )*};
-}
-
-tabled!(Paged => t1, T1 => t2, T2 => t3, T3 => t4, T4 => t5, T5 => t6);
-
 /// A sparse array of words.
 #[derive(Default)]
 pub(crate) struct Words {
+    near: Near,
     root0: OnceSlot<Chunk>,
     root1: OnceSlot<T1>,
     root2: OnceSlot<T2>,
@@ -301,31 +99,29 @@ macro_rules! root {
 }
 
 impl Words {
-    /// The word, if it is present.
-    #[inline(always)]
-    pub(crate) fn get(&self, index: u64) -> Option<&AtomicU64> {
-        if index < 1 << Chunk::REACH {
-            return self.root0.get()?.get(index);
-        }
-        if index < 1 << T1::REACH {
-            return self.root1.get()?.get(index);
-        }
-        self.get_far(index)
+    /// An array whose words up to `last` will be wanted, and hardly any from
+    /// `reach` on.
+    pub(crate) fn up_to(last: u64, reach: u64) -> Self {
+        Self { near: Near::up_to(last, reach), ..Self::default() }
     }
 
-    /// As [`get`](Self::get), without a call: `None` for words from `2^27` on, too.
+    /// The word; of an absent one nothing, or a zero.
+    #[inline(always)]
+    pub(crate) fn get(&self, index: u64) -> Option<&AtomicU64> {
+        match self.near.get(index) {
+            Some(word) => Some(word),
+            None => self.get_far(index),
+        }
+    }
+
+    /// As [`get`](Self::get), without a call: `None` for words that are not near.
     #[inline(always)]
     pub(crate) fn get_near(&self, index: u64) -> Option<&AtomicU64> {
-        if index < 1 << Chunk::REACH {
-            return self.root0.get()?.get(index);
+        // In models nothing is near: what they run is to be what programs run.
+        if cfg!(any(loom, shuttle)) {
+            return self.get_far(index);
         }
-        if index < 1 << T1::REACH {
-            return self.root1.get()?.get(index);
-        }
-        if index < 1 << T2::REACH {
-            return self.root2.get()?.get(index);
-        }
-        None
+        self.near.get(index)
     }
 
     #[inline(never)]
@@ -333,13 +129,20 @@ impl Words {
         root!(self, index, |root, N| root.get().and_then(|node: &N| node.get(index)), None)
     }
 
-    /// The word and those that follow it in memory, as far as its chunk goes.
+    /// Whether the word was made present.
+    #[inline]
+    pub(crate) fn has(&self, index: u64) -> bool {
+        self.near.has(index).unwrap_or_else(|| self.get_far(index).is_some())
+    }
+
+    /// The word and those that follow it in memory, as far as its chunk goes; as
+    /// [`get`](Self::get) where it is absent.
     #[inline]
     pub(crate) fn ahead(&self, index: u64) -> Option<&[AtomicU64]> {
-        if (1 << Chunk::REACH..1 << T1::REACH).contains(&index) {
-            return self.root1.get()?.ahead(index);
+        match self.near.ahead(index) {
+            Some(words) => Some(words),
+            None => self.ahead_far(index),
         }
-        self.ahead_far(index)
     }
 
     #[inline(never)]
@@ -371,6 +174,9 @@ impl Words {
     }
 
     fn install_from(&self, index: u64, from: &mut impl Supply) -> Result<&AtomicU64, OutOfMemory> {
+        if let Some(word) = self.near.install(index) {
+            return Ok(word);
+        }
         root!(
             self,
             index,
@@ -384,6 +190,9 @@ impl Words {
 
     /// Adds up what making any one word up to `last` present can take.
     pub(crate) fn add_need(&self, last: u64, need: &mut Need) {
+        if self.near.has(last).is_some() {
+            return;
+        }
         need.chunks += usize::from(self.root0.get().is_none());
         let root = (64 - last.leading_zeros()).div_ceil(BITS).saturating_sub(1) as usize;
         if root == 0 {
@@ -411,6 +220,7 @@ impl Words {
         let mut visitor = |from: u64, words: &[AtomicU64]| {
             (from..).zip(words).for_each(|(index, word)| visitor(index, word));
         };
+        self.near.visit(first, last, &mut visitor);
         macro_rules! visit {
             ($($root:ident)*) => {
                 $(if let Some(node) = self.$root.get() {
@@ -426,38 +236,34 @@ impl Words {
     /// this has returned. At most `budget` of them; returns the first word that
     /// is left.
     pub(crate) fn give_back(&self, first: u64, last: u64, budget: &mut u32) -> Option<u64> {
-        self.visit_pages(first, last, &mut |chunk| {
-            let Some(rest) = budget.checked_sub(1) else { return false };
-            *budget = rest;
-            chunk.give_back();
-            true
-        })
-    }
-
-    /// Bytes of chunks in `first..=last` whose memory can be with the system.
-    pub(crate) fn page_bytes(&self, first: u64, last: u64) -> usize {
-        let mut bytes = 0;
-        if Paged::has_page() {
-            self.visit_pages(first, last, &mut |chunk| {
-                bytes += chunk.bytes();
-                true
-            });
+        if let Some(at) = self.near.give_back(first, last, budget) {
+            return Some(at);
         }
-        bytes
-    }
-
-    fn visit_pages(&self, first: u64, last: u64, visitor: &mut PageVisitor<'_>) -> Option<u64> {
-        macro_rules! visit {
+        macro_rules! give_back {
             ($($root:ident)*) => {
                 $(if let Some(node) = self.$root.get()
-                    && let Some(at) = node.visit_pages(0, first, last, visitor)
+                    && let Some(at) = node.give_back_in(0, first, last, budget)
                 {
                     return Some(at);
                 })*
             };
         }
-        visit!(root1 root2 root3 root4 root5 root6);
+        give_back!(root1 root2 root3 root4 root5 root6);
         None
+    }
+
+    /// Bytes of chunks in `first..=last` whose memory can be with the system.
+    pub(crate) fn page_bytes(&self, first: u64, last: u64) -> usize {
+        let mut bytes = self.near.page_bytes(first, last);
+        macro_rules! add {
+            ($($root:ident)*) => {
+                $(if let Some(node) = self.$root.get() {
+                    bytes += node.page_bytes(0, first, last);
+                })*
+            };
+        }
+        add!(root1 root2 root3 root4 root5 root6);
+        bytes
     }
 
     /// Bytes of tables and chunks.
@@ -471,7 +277,7 @@ impl Words {
             self.root5.get().map(Node::bytes),
             self.root6.get().map(Node::bytes),
         ];
-        roots.into_iter().flatten().sum()
+        self.near.bytes() + roots.into_iter().flatten().sum::<usize>()
     }
 }
 

@@ -34,9 +34,18 @@ impl Owner for Witness {
     }
 }
 
+/// Of which all but the first word's is added later: it hangs in tables, for which
+/// memory is needed. (What is there from the start needs none.)
 fn ram(granules: u64) -> (Potad, Zone, Arc<Witness>) {
+    let (first, rest) = (0..64 * 4096, 64 * 4096..granules * 4096);
+    let (potad, ram, witness) = near(first);
+    ram.hot_add(rest).unwrap();
+    (potad, ram, witness)
+}
+
+fn near(span: std::ops::Range<u64>) -> (Potad, Zone, Arc<Witness>) {
     let potad = Potad::new();
-    let ram = potad.register(Resource::new("ram").granule(4096).span(0..granules * 4096)).unwrap();
+    let ram = potad.register(Resource::new("ram").granule(4096).span(span)).unwrap();
     let witness = Arc::new(Witness::default());
     ram.set_own_owner(witness.clone()).unwrap();
     drop(potad::pin());
@@ -85,7 +94,7 @@ fn nothing_is_allocated_before_the_owner_is_called() {
 fn without_memory_one_granule_is_carved_out_of_an_untouched_tebibyte() {
     for at in [0, 0x12_3456_7890, (1 << 40) - 1] {
         let (potad, ram, _) = ram(1 << 28);
-        assert_eq!(ram.stats().reserve_bytes, 31 * 4096, "of an untouched tebibyte");
+        assert_eq!(ram.stats().reserve_bytes, 23 * 4096, "of an untouched tebibyte");
         let report =
             with_memory_for(0, || potad.report_failure(at, 6, FailureKind::Found)).unwrap();
         assert_eq!((report.first, report.quarantined), (1, 1));
@@ -94,6 +103,21 @@ fn without_memory_one_granule_is_carved_out_of_an_untouched_tebibyte() {
         assert_eq!(stats.blocks.iter().sum::<u64>(), 28, "the rest is in 28 blocks");
         assert_eq!(accounted(&ram), 1 << 28);
     }
+}
+
+#[test]
+fn what_is_there_from_the_start_is_carved_without_memory_and_without_a_reserve() {
+    let (potad, ram, _) = near(0..1 << 40);
+    assert_eq!(ram.stats().reserve_bytes, 0);
+    with_memory_for(0, || {
+        for i in 0..100 {
+            let at = i * 0x2_3456_7000;
+            assert_eq!(potad.report_failure(at, 6, FailureKind::Found).unwrap().quarantined, 1);
+        }
+    });
+    let stats = ram.stats();
+    assert_eq!((stats.quarantined, stats.kept_whole), (100, 0));
+    assert_eq!(accounted(&ram), 1 << 28);
 }
 
 #[test]
@@ -192,8 +216,8 @@ fn wherever_memory_runs_out_nothing_is_lost() {
 /// What a removal claims has tables of its own, and as much is put by for it.
 #[test]
 fn without_memory_one_granule_is_carved_out_of_what_a_removal_claims() {
-    // A small one, of whose zone all tables are there: for it nothing is put by.
-    let (potad, ram, _) = ram(1 << 14);
+    // For what is there from the start nothing is put by.
+    let (potad, ram, _) = near(0..1 << 26);
     potad.report_failure(0, 6, FailureKind::Injected).unwrap();
     assert_eq!(ram.stats().reserve_bytes, 0);
     let removal = ram.hot_remove(1 << 25..1 << 26).unwrap();

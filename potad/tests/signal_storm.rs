@@ -26,7 +26,7 @@ const WORKERS: u64 = 3;
 /// Handlers to run, and how long to wait for them where the machine is busy.
 const WANTED: u64 = 12_000;
 const LEAST: u64 = 10_000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 // ---- an allocator that knows whether a handler calls it ----------------------
 

@@ -33,7 +33,8 @@ impl Forest {
         // give is an error whichever value we see.
         let Place { level, word, mask } = place;
         match self.word(level, word) {
-            Some(word) if word.load(Ordering::Relaxed) & mask == 0 => {}
+            Some(atomic)
+                if atomic.load(Ordering::Relaxed) & mask == 0 && self.words(level).has(word) => {}
             // Present since the block was taken, or it was never given out.
             _ => return Err(AlreadyFree),
         }

@@ -73,12 +73,23 @@ pub(crate) struct Forest {
 }
 
 impl Forest {
-    /// A forest with nothing free, for granules up to [`last_granule`](Self::last_granule).
-    pub(crate) fn new(top: u32) -> Self {
-        Self::of(top, (0..Self::summaries(top)).map(|_| Words::default()).collect())
+    /// A forest with nothing free, for granules up to [`last_granule`](Self::last_granule),
+    /// most of which will be at `last` and below.
+    pub(crate) fn new(top: u32, last: Granule) -> Self {
+        let words = |level| {
+            let reach = word_of(level, last_of(top)) + 1;
+            Words::up_to(word_of(level, last), reach)
+        };
+        let pairs = (0..=top).flat_map(|l| (l + 1..=top).map(move |m| (l, m)));
+        let has = pairs.map(|(_, m)| words(m)).collect();
+        let mut forest = Self::of(top, has);
+        for (level, free) in (0..=top).zip(&mut forest.free) {
+            *free = words(level);
+        }
+        forest
     }
 
-    /// The same, unless memory is out.
+    /// One with nothing free and nothing near, unless memory is out.
     pub(crate) fn try_new(top: u32) -> Result<Self, OutOfMemory> {
         let mut has = Vec::new();
         has.try_reserve_exact(Self::summaries(top)).map_err(|_| OutOfMemory)?;
@@ -88,8 +99,7 @@ impl Forest {
 
     fn of(top: u32, has: Vec<Words>) -> Self {
         debug_assert!(top < LEVELS);
-        let bits = (ORDERS_PER_LEVEL * top + 5).min(63);
-        Self { top, last: Granule((1 << bits) - 1), free: Default::default(), has }
+        Self { top, last: last_of(top), free: Default::default(), has }
     }
 
     /// How many pairs of levels there are, for a highest one.
@@ -128,7 +138,7 @@ impl Forest {
         &self.has[l * (2 * top + 1 - l) / 2 + (m - l - 1)]
     }
 
-    /// A free word, if it is present.
+    /// A free word; `None` for some that are absent, for others one of zero.
     #[inline]
     pub(crate) fn word(&self, level: u32, word: u64) -> Option<&AtomicU64> {
         self.words(level).get(word)
@@ -155,7 +165,7 @@ impl Forest {
     /// Makes the word that holds `at` at `level` present, and its summaries.
     pub(crate) fn ensure(&self, level: u32, at: Granule) -> Result<(), OutOfMemory> {
         let word = word_of(level, at);
-        if self.words(level).get(word).is_some() {
+        if self.words(level).has(word) {
             return Ok(());
         }
         let mut index = word >> ORDERS_PER_LEVEL;
@@ -168,7 +178,7 @@ impl Forest {
 
     /// Whether the word that holds `at` at `level` is present.
     pub(crate) fn has_word(&self, level: u32, at: Granule) -> bool {
-        self.words(level).get(word_of(level, at)).is_some()
+        self.words(level).has(word_of(level, at))
     }
 
     /// As [`ensure`](Self::ensure), by what was put by: nothing is allocated.
@@ -179,7 +189,7 @@ impl Forest {
         reserve: &mut Reserve,
     ) -> Result<(), OutOfMemory> {
         let word = word_of(level, at);
-        if self.words(level).get(word).is_some() {
+        if self.words(level).has(word) {
             return Ok(());
         }
         for m in level + 1..=self.top {
@@ -204,6 +214,11 @@ impl Forest {
     pub(crate) fn ensure_from(&self, level: u32, at: Granule) -> Result<(), OutOfMemory> {
         (level..=self.top).try_for_each(|l| self.ensure(l, at))
     }
+}
+
+/// The last granule that a forest of this top can hold.
+fn last_of(top: u32) -> Granule {
+    Granule((1 << (ORDERS_PER_LEVEL * top + 5).min(63)) - 1)
 }
 
 /// The word of `level` that holds granule `at`.

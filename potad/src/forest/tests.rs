@@ -20,7 +20,7 @@ fn give(forest: &Forest, block: Block) -> Result<(), AlreadyFree> {
 }
 
 fn forest_with(range: Granules, top: u32) -> Forest {
-    let forest = Forest::new(top);
+    let forest = Forest::new(top, Granule(1 << 20));
     for block in range.cover() {
         forest.ensure_from(block.order().level(), block.base()).unwrap();
         assert_eq!(give(&forest, block), Ok(()));
@@ -119,7 +119,7 @@ fn an_exhausted_forest_has_given_every_granule_once() {
 #[test]
 fn blocks_of_the_highest_levels_come_and_go() {
     for top in 3..=10 {
-        let forest = Forest::new(top);
+        let forest = Forest::new(top, Granule(1 << 20));
         let last = forest.last_granule();
         let whole = Granules::new(Granule(0), last).unwrap();
         for block in whole.cover() {
@@ -456,4 +456,24 @@ fn what_is_free_around_a_granule_is_found_up_to_the_top() {
     assert_eq!((around(70, 0), around(70, 6)), (block(64, 6), block(64, 6)));
     assert_eq!((around(70, 7), around(130, 7)), (block(0, 7), None));
     assert_eq!((around(200, 0), around(70, 12)), (None, None), "taken, and beyond the top");
+}
+
+/// Where near words end within a chunk, too.
+#[test]
+fn what_is_present_has_its_summaries() {
+    for last in [0, 63, 64 * 500, 64 * 512, 64 * 600 + 5, 64 * 5000, 1 << 20] {
+        for first in [0, 64 * 65, 64 * 511, 64 * 600, 64 * 4_990, 64 * 40_000] {
+            let forest = Forest::new(3, Granule(last));
+            forest.ensure(0, Granule(first)).unwrap();
+            let chunk = first / (64 * 512) * (64 * 512);
+            let present = (chunk..chunk + 64 * 512).step_by(64).map(Granule);
+            let mut count = 0;
+            for at in present.filter(|&at| forest.has_word(0, at)) {
+                count += 1;
+                let is_there = |m| forest.has(0, m).has(word_of(m, at));
+                assert!((1..=3).all(is_there), "{at:?} beside {first}, near to {last}");
+            }
+            assert!(count >= 8, "{first}, near to {last}");
+        }
+    }
 }

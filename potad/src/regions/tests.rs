@@ -24,7 +24,7 @@ fn a_home_is_kept_beside_its_neighbours() {
 
 /// Four regions, all free.
 fn four_regions() -> Forest {
-    let forest = Forest::new(3);
+    let forest = Forest::new(3, Granule(1 << 20));
     let range = Granules::new(Granule(0), Granule(4 * 512 - 1)).unwrap();
     for block in range.cover() {
         forest.ensure_from(0, block.base()).unwrap();
@@ -231,7 +231,7 @@ impl Obvious {
     }
 
     fn forest(&self) -> Forest {
-        let forest = Forest::new(3);
+        let forest = Forest::new(3, Granule(1 << 20));
         for (word, &bits) in (0_u64..).zip(&self.words) {
             forest.ensure_from(0, Granule(word << ORDERS_PER_LEVEL)).unwrap();
             let place = |level, word, mask| memdesc::Place { level, word, mask };
@@ -324,7 +324,7 @@ fn a_search_finds_what_the_obvious_one_does() {
 /// Where there is one word and nothing above it, there is nothing to search.
 #[test]
 fn a_forest_of_one_level_is_one_region() {
-    let (forest, homes) = (Forest::new(0), Homes::default());
+    let (forest, homes) = (Forest::new(0, Granule(1 << 20)), Homes::default());
     forest.ensure_from(0, Granule(0)).unwrap();
     let site = || search(&forest, &homes, Class::default()).site(Granule(0));
     assert_eq!(site(), None);

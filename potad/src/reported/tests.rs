@@ -18,7 +18,7 @@ fn wanted(seen_before: bool, patient: bool) -> Wanted {
 
 #[test]
 fn what_was_taken_again_while_young_is_hasty_until_a_report_lasts() {
-    let reported = Reported::new(Order::new(9).unwrap());
+    let reported = Reported::new(Order::new(9).unwrap(), Granule(1 << 20));
     let fresh = |patient| reported.fresh(block(0, 10), &wanted(false, patient));
     let report_and_take = |ages: bool| {
         reported.mark(block(0, 9), false);
@@ -42,7 +42,7 @@ fn what_was_taken_again_while_young_is_hasty_until_a_report_lasts() {
 
 #[test]
 fn a_taken_part_is_forgotten_and_the_rest_is_kept() {
-    let reported = Reported::new(Order::new(9).unwrap());
+    let reported = Reported::new(Order::new(9).unwrap(), Granule(1 << 20));
     reported.mark(block(0, 12), false);
     assert_eq!(reported.reported_now(), 8);
     reported.forget(block(512, 0));
@@ -55,7 +55,7 @@ fn a_taken_part_is_forgotten_and_the_rest_is_kept() {
 #[test]
 fn avoided_places_are_those_reported_at_every_level() {
     for order in [0, 3, 6, 9, 12] {
-        let reported = Reported::new(Order::new(order).unwrap());
+        let reported = Reported::new(Order::new(order).unwrap(), Granule(1 << 20));
         reported.mark(block(1 << 12, order), true);
         for level in 0..3 {
             let size = 64u64.pow(level);
@@ -73,7 +73,7 @@ fn avoided_places_are_those_reported_at_every_level() {
 
 #[test]
 fn zeroed_goes_with_reported() {
-    let reported = Reported::new(Order::new(9).unwrap());
+    let reported = Reported::new(Order::new(9).unwrap(), Granule(1 << 20));
     reported.mark(block(0, 9), true);
     reported.mark(block(512, 9), false);
     assert!(reported.is_zeroed(block(0, 9)) && !reported.is_zeroed(block(512, 9)));
@@ -86,7 +86,8 @@ fn many_marked_at_once_are_marked_as_one_by_one() {
     let blocks = [(0, 9, true), (512, 9, true), (2048, 9, false), (4096, 9, true)];
     let far = [(1 << 15, 9, true), (1 << 17, 17, false), (1 << 10, 9, false)];
     let all = || blocks.into_iter().chain(far).map(|(at, order, zero)| (block(at, order), zero));
-    let (one, many) = [(); 2].map(|()| Reported::new(Order::new(9).unwrap())).into();
+    let (one, many) =
+        [(); 2].map(|()| Reported::new(Order::new(9).unwrap(), Granule(1 << 20))).into();
     all().for_each(|(block, zeroed)| one.mark(block, zeroed));
     many.mark_all(all());
     for word in 0..8 {
@@ -101,7 +102,7 @@ fn many_marked_at_once_are_marked_as_one_by_one() {
 
 #[test]
 fn parts_of_different_ages_are_told_apart() {
-    let reported = Reported::new(Order::new(9).unwrap());
+    let reported = Reported::new(Order::new(9).unwrap(), Granule(1 << 20));
     let fresh = |block, seen_before| reported.fresh(block, &wanted(seen_before, false));
     assert_eq!(fresh(block(0, 11), true), Fresh::Pass(block(0, 11)));
     assert_eq!(fresh(block(0, 11), true), Fresh::Take(block(0, 11)));
@@ -116,7 +117,7 @@ fn parts_of_different_ages_are_told_apart() {
 
 #[test]
 fn reported_stretches_are_passed_over() {
-    let reported = Reported::new(Order::new(3).unwrap());
+    let reported = Reported::new(Order::new(3).unwrap(), Granule(1 << 20));
     let next = |at: u64, last: u64| {
         reported.next_unreported(Granule(at), Granule(last)).map(|found| found.0)
     };
@@ -141,7 +142,7 @@ fn a_word_is_bare_where_nothing_below_it_is_reported() {
         // One word of bits is looked at, no more.
         let is_told = places <= order + 6;
         for marked in [0, 1, 5, 63, 64, 70] {
-            let reported = Reported::new(Order::new(order).unwrap());
+            let reported = Reported::new(Order::new(order).unwrap(), Granule(1 << 20));
             let told = block(marked << order, order);
             reported.mark(told, false);
             for word in 0..20 {

@@ -1,4 +1,5 @@
 use super::*;
+use alloc::vec::Vec;
 
 #[test]
 fn an_absent_word_is_zero_and_an_installed_one_stays() {
@@ -15,9 +16,26 @@ fn an_absent_word_is_zero_and_an_installed_one_stays() {
     assert_eq!(words.install(u64::MAX).map(|_| ()), Err(OutOfMemory));
 }
 
+/// In tables all of it; near all of it; near as far as chunk 5.
+#[cfg(not(any(loom, shuttle)))]
+fn of_seven_chunks() -> [Words; 3] {
+    let fan = FAN as u64;
+    let arrays = [Words::default(), Words::up_to(7 * fan, 7 * fan), Words::up_to(fan, 5 * fan)];
+    let has_near =
+        [1, 5 * fan, 5 * fan - 1].map(|at| arrays.each_ref().map(|w| w.get_near(at).is_some()));
+    assert_eq!(has_near, [[false, true, true], [false, true, false], [false, true, true]]);
+    arrays
+}
+
+#[cfg(not(any(loom, shuttle)))]
 #[test]
 fn a_visit_meets_what_is_present_between_its_ends() {
-    let (words, fan) = (Words::default(), FAN as u64);
+    of_seven_chunks().iter().for_each(visits);
+}
+
+#[cfg(not(any(loom, shuttle)))]
+fn visits(words: &Words) {
+    let fan = FAN as u64;
     let present: Vec<u64> =
         [0, 1, 5, 6].into_iter().flat_map(|at| at * fan..(at + 1) * fan).collect();
     for index in [fan - 1, fan + 1, 5 * fan, 7 * fan - 1] {
@@ -34,11 +52,16 @@ fn a_visit_meets_what_is_present_between_its_ends() {
     }
 }
 
-/// Of chunks 1 to 4, by a budget of two at a time.
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 #[test]
 fn what_is_given_back_by_a_budget_goes_on_at_the_word_that_is_returned() {
-    let (words, fan) = (Words::default(), FAN as u64);
+    of_seven_chunks().iter().for_each(gives_back);
+}
+
+/// Of chunks 1 to 4, by a budget of two at a time.
+#[cfg(not(any(loom, shuttle)))]
+fn gives_back(words: &Words) {
+    let fan = FAN as u64;
     let store = |value| {
         for index in 0..6 * fan {
             words.install(index).unwrap().store(value, Ordering::Relaxed);
@@ -49,9 +72,9 @@ fn what_is_given_back_by_a_budget_goes_on_at_the_word_that_is_returned() {
         let mut left = budget;
         (words.give_back(from, last, &mut left), left)
     };
-    // Of chunk 0, which is of every array, and of what lies in part in the
-    // range, nothing.
-    assert_eq!(left(0, 5 * fan + 7, 2), (Some(3 * fan), 0));
+    // Of chunk 0, which tables cannot, and of what lies in part in the range,
+    // nothing.
+    assert_eq!(left(1, 5 * fan + 7, 2), (Some(3 * fan), 0));
     let zero = |index: &u64| words.load(*index) == 0;
     assert!((0..6 * fan).filter(zero).eq(fan..3 * fan));
     assert_eq!(left(3 * fan, 5 * fan + 7, 2), (None, 0));
@@ -75,19 +98,19 @@ fn words_of_every_depth_are_found_followed_and_visited() {
     let words = Words::default();
     assert_eq!(words.bytes(), 0);
     for (value, index) in (1..).zip(edges()) {
-        assert!(words.get(index).is_none() == (index != 511), "{index:#x}");
+        assert!(words.has(index) == (index == 511), "{index:#x}");
         words.install(index).unwrap().store(value, Ordering::Relaxed);
     }
     for (value, index) in (1..).zip(edges()) {
         assert_eq!(words.get(index).map(|word| word.load(Ordering::Relaxed)), Some(value));
         let near = words.get_near(index).map(|word| word.load(Ordering::Relaxed));
-        assert_eq!(near, (index < 1 << 27).then_some(value), "{index:#x}");
+        assert_eq!(near, None, "{index:#x}");
         let ahead = words.ahead(index).unwrap();
         assert_eq!(ahead.len(), FAN - index as usize % FAN, "{index:#x}");
         assert_eq!(ahead[0].load(Ordering::Relaxed), value);
     }
     for absent in [1 << 17, 1 << 26, 1 << 35, 1 << 44, 1 << 53, u64::MAX] {
-        assert!(words.get(absent).is_none() && words.ahead(absent).is_none());
+        assert!(!words.has(absent) && words.ahead(absent).is_none());
         assert_eq!(words.load(absent), 0);
     }
     // A chunk for each but 511; tables: 1 + 2 + 3 + 4 + 5 + 6, less what two share.
@@ -96,7 +119,7 @@ fn words_of_every_depth_are_found_followed_and_visited() {
     assert_eq!(said, alloc::format!("Words({} bytes)", words.bytes()));
 
     let visit = |first, last| {
-        let mut seen = alloc::vec::Vec::new();
+        let mut seen = Vec::new();
         words.visit(first, last, |index, word| {
             let value = word.load(Ordering::Relaxed);
             if value != 0 {
@@ -105,7 +128,7 @@ fn words_of_every_depth_are_found_followed_and_visited() {
         });
         seen
     };
-    let all: alloc::vec::Vec<_> = edges().into_iter().zip(1..).collect();
+    let all: Vec<_> = edges().into_iter().zip(1..).collect();
     assert_eq!(visit(0, u64::MAX), all);
     for (at, &(first, _)) in all.iter().enumerate() {
         assert_eq!(visit(first, u64::MAX), all[at..], "from {first:#x}");
@@ -166,4 +189,44 @@ fn what_is_needed_makes_any_word_present() {
     }
     let mut none = Reserve::default();
     assert!(Words::default().install_kept(7, &mut none).is_err());
+}
+
+/// A small array is a box of its words; of a large one what was made present counts.
+#[cfg(not(any(loom, shuttle)))]
+#[test]
+fn near_words_are_counted_present_and_found_as_far_as_they_go() {
+    let fan = FAN as u64;
+    let small = Words::up_to(9, u64::MAX);
+    assert_eq!((small.bytes(), small.has(9), small.get_near(16).is_some()), (17 * 8, false, false));
+    small.install(9).unwrap().store(7, Ordering::Relaxed);
+    assert_eq!((small.bytes(), small.load(9), small.page_bytes(0, 15)), (17 * 8, 7, 0));
+    assert_eq!(small.ahead(9).map(<[_]>::len), Some(7));
+    // What is beyond hangs in tables.
+    small.install(16).unwrap();
+    assert_eq!((small.bytes(), small.has(16), small.has(17 + fan)), (17 * 8 + 4096, true, false));
+
+    let large = Words::up_to(3 * fan, u64::MAX);
+    let bits = 8;
+    assert_eq!(large.bytes(), bits);
+    for (at, index) in (1..).zip([0, fan, 2 * fan + 1, 20 * fan]) {
+        assert!(!large.has(index) && large.ahead(index).is_some_and(|words| words.len() <= FAN));
+        large.install(index).unwrap();
+        large.install(index + 1).unwrap();
+        assert!(large.has(index) && large.get_near(index).is_some());
+        assert_eq!(large.bytes(), bits + at * 4096);
+    }
+    // Eight times what was wanted, and no more.
+    assert!(large.get_near(8 * (3 * fan + 1) - 1).is_some());
+    assert!(large.get_near(8 * (3 * fan + 1)).is_none());
+    assert_eq!(large.page_bytes(0, u64::MAX), 4 * 4096);
+    assert_eq!(large.page_bytes(1, 2 * fan), 4096);
+    let (mut budget, mut need) = (9, Need::default());
+    assert_eq!((large.give_back(0, 3 * fan, &mut budget), budget), (None, 6));
+    large.add_need(20 * fan, &mut need);
+    assert_eq!(need, Need::default(), "for what is near");
+    large.add_need(30 * fan, &mut need);
+    assert_ne!(need, Need::default());
+    // Too many to be mapped: the first of them.
+    let most = Words::up_to(u64::MAX >> 7, u64::MAX >> 7);
+    assert!(most.get_near((1 << 24) - 1).is_some() && most.get_near(1 << 24).is_none());
 }
