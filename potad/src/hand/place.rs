@@ -35,6 +35,12 @@ impl Ahead {
         Self { region: AtomicU64::new(0), words: AtomicU64::new(0) }
     }
 
+    /// Whether there is another word.
+    #[inline(always)]
+    pub(super) fn leads_on(&self) -> bool {
+        self.words.load(Ordering::Relaxed) != 0
+    }
+
     fn get(&self) -> Trail {
         let words = self.words.load(Ordering::Relaxed);
         Trail { region: self.region.load(Ordering::Relaxed), words }
@@ -98,7 +104,7 @@ impl Slot {
 
     /// Claims the next word of the trail: one that a search would name as well.
     /// `false` if there is none.
-    fn claim_on_trail(&self, stock: &Stock, victim: &Held) -> bool {
+    pub(super) fn claim_on_trail(&self, stock: &Stock, victim: &Held) -> bool {
         let near = Granule(self.near.load(Ordering::Relaxed));
         let mut trail = self.trail.get();
         while let Some((word, rest)) = trail.next(near) {

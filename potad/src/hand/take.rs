@@ -65,10 +65,24 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn take_at_hand(&self, stock: &Stock, order: Order) -> Option<Code> {
         if order.get() <= CLAIMED_ORDERS {
-            return self.take_claimed(order);
+            let code = self.take_claimed(order);
+            if code.is_none() && order == Order::ZERO && self.trail.leads_on() {
+                return self.take_next(stock);
+            }
+            return code;
         }
         // (Here, so that a large block that is kept costs no call.)
         self.take_kept(order).or_else(|| self.take_large(stock, order))
+    }
+
+    /// Takes a single granule out of the word that is claimed next, if it is known
+    /// which that is.
+    #[inline(never)]
+    fn take_next(&self, stock: &Stock) -> Option<Code> {
+        let empty = &self.claims[SINGLES];
+        let is_claimed =
+            self.claim_pending(stock, empty, Order::ZERO) || self.claim_on_trail(stock, empty);
+        if is_claimed { empty.take(Order::ZERO) } else { None }
     }
 
     /// Takes a block of an order above those of claims, out of what waits in the
