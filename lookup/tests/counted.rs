@@ -130,3 +130,20 @@ fn a_change_that_a_value_has_no_unit_for_is_refused() {
     map.remove(hole).unwrap();
     assert!(map.find(25, &pin()).is_none());
 }
+
+/// What is left of a node when a piece goes is taken along with its unit: a
+/// value of which there are no more stands in nobody's way.
+#[test]
+fn what_a_removal_leaves_alone_needs_no_unit() {
+    static LEFT: AtomicUsize = AtomicUsize::new(8);
+    let map = Ranges::new();
+    for (first, last) in [(0, 9), (20, 29), (1000, 1009)] {
+        map.insert(addresses(first, last), Few(&LEFT)).unwrap();
+    }
+    LEFT.store(0, Relaxed);
+    map.remove(addresses(20, 29)).unwrap();
+    let guard = pin();
+    map.validate(&guard).unwrap();
+    let found = |at| map.find(at, &guard).map(|found| found.range());
+    assert_eq!((found(5), found(25)), (Some(addresses(0, 9)), None));
+}
