@@ -184,6 +184,28 @@ fn what_the_last_peak_needed_stays() {
     assert_eq!(source.dirty_bytes(), 0);
 }
 
+/// What is spared is counted in bytes, piece by piece, whatever the pieces are.
+#[test]
+fn a_source_spares_the_first_bytes_of_a_pass_and_no_more() {
+    let order = |order| memdesc::Order::new(order).unwrap();
+    for spared in [0, 1, 16, 24, 100, 256] {
+        let source = MockSource::new(GRANULE, 8);
+        let want = Want {
+            min_order: order(0),
+            max_order: order(4),
+            age: Age::Any,
+            patient: false,
+            max_bytes: u64::MAX,
+            spare_bytes: spared * GRANULE,
+            leave_bytes: 0,
+        };
+        let (mut cursor, mut taken) = (Cursor::default(), 0);
+        let mut take = |block: mock::MockBlock| taken += block.range().bytes();
+        while source.isolate(&mut cursor, &want, 32, &mut take) != Progress::EndOfPass {}
+        assert_eq!((taken, cursor.spared), ((256 - spared) * GRANULE, spared * GRANULE));
+    }
+}
+
 #[test]
 fn the_reserve_ends_a_pass_under_pressure() {
     let source = MockSource::new(GRANULE, 6);
