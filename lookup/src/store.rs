@@ -203,4 +203,21 @@ mod tests {
         take(&mut store, 1);
         assert_eq!(store.made, 256);
     }
+
+    /// A page that is taken from again has memory again, and can go again.
+    #[test]
+    fn memory_that_went_is_counted_again_when_it_is_taken() {
+        let mut store = Store::default();
+        let mut least = None;
+        for _ in 0..2 {
+            let all: Vec<_> = (0..128).map(|_| store.take().unwrap()).collect();
+            assert_eq!(store.usage(), (128, 128 * size_of::<Node>()));
+            all.into_iter().for_each(|node| store.give(node));
+            store.give_pages_back();
+            assert_eq!(*least.get_or_insert(store.usage()), store.usage());
+        }
+        if cfg!(all(target_os = "linux", not(miri))) {
+            assert_eq!(least, Some((0, 0)), "all of it went");
+        }
+    }
 }
