@@ -143,6 +143,21 @@ fn a_range_beyond_a_node_is_set_outside_too() {
     }
 }
 
+/// A range that begins in a node of a node and goes on beyond both.
+#[test]
+fn a_range_from_deep_inside_goes_on_outside() {
+    let map = Ranges::<Payload>::new();
+    for first in [0, 4032, 4050] {
+        map.set(addresses(first, first + 7), Payload::from(1)).unwrap();
+    }
+    map.set(addresses(4055, 5000), Payload::from(2)).unwrap();
+    let guard = pin();
+    map.validate(&guard).unwrap();
+    let found = map.iter(Addresses::ALL, &guard).map(|found| (found.get(), found.range()));
+    let expected = [(1, 0, 7), (1, 4032, 4039), (1, 4050, 4054), (2, 4055, 5000)];
+    assert!(found.eq(expected.map(|(value, first, last)| (value, addresses(first, last)))));
+}
+
 /// What was found is equal where both its value and its range are.
 #[test]
 fn what_is_found_is_compared_by_value_and_range() {
