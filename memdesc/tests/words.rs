@@ -1,6 +1,9 @@
 //! Words and small parts by themselves: what a tree or a zone asks of them, asked
 //! here of each alone.
 
+#[cfg(all(target_os = "linux", not(any(miri, crossbeam_sanitize_thread))))]
+mod barred;
+
 use potad_memdesc::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use potad_memdesc::sync::{TryArc, unique_id, unique_wide_id};
 use potad_memdesc::*;
@@ -211,27 +214,6 @@ fn the_barrier_is_asymmetric_where_the_kernel_offers_it() {
     assert_eq!(barrier::is_asymmetric(), offered);
 }
 
-/// Answers a thread's `membarrier` with "not permitted", for as long as it lives.
-#[cfg(all(target_os = "linux", not(any(miri, crossbeam_sanitize_thread))))]
-fn forbid_membarrier() -> bool {
-    let step = |code: u32, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
-    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    let mut steps = [
-        // The number of the call is what a filter's data begins with.
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_membarrier as u32, 1),
-        step(libc::BPF_RET | libc::BPF_K, refused, 0),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
-    ];
-    let filter = libc::sock_fprog { len: 4, filter: steps.as_mut_ptr() };
-    // SAFETY: numbers alone; of this thread.
-    let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    let (mode, filter) = (libc::SECCOMP_MODE_FILTER, &raw const filter);
-    // SAFETY: reads the filter, which is live, before it returns.
-    let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, filter) };
-    (no_new, filtered) == (0, 0)
-}
-
 /// Without the kernel's barrier the dear side cannot go on, and the cheap one
 /// does not notice.
 #[cfg(all(target_os = "linux", not(any(miri, crossbeam_sanitize_thread))))]
@@ -242,11 +224,11 @@ fn the_dear_side_asks_the_kernel_each_time_and_the_cheap_one_never() {
         return;
     }
     barrier::heavy();
-    let cheap = std::thread::spawn(|| forbid_membarrier().then(barrier::light));
+    let cheap = std::thread::spawn(|| barred::forbid_membarrier().then(barrier::light));
     if cheap.join().unwrap().is_none() {
         return;
     }
-    let dear = std::thread::spawn(|| forbid_membarrier().then(barrier::heavy));
+    let dear = std::thread::spawn(|| barred::forbid_membarrier().then(barrier::heavy));
     assert!(dear.join().is_err(), "whoever is not served does not know it");
 }
 
