@@ -51,6 +51,16 @@ fn a_free_granule_costs_one_granule_and_the_rest_stays_large() {
     assert_eq!(ram.validate(), Ok((1 << 18) - 1));
 }
 
+/// What a zone has not, in the midst of what failed, hides nothing behind it.
+#[test]
+fn a_failure_across_a_gap_fails_the_granules_on_both_sides() {
+    let ram = Resource::new("ram").granule(4096).span(0..4 * 4096).span(8 * 4096..32 * 4096);
+    let ram = Potad::new().register(ram).unwrap();
+    let report = ram.report_failure(2 * 4096, 16, FailureKind::Found).unwrap();
+    assert_eq!((report.granules, report.quarantined, report.units), (12, 12, 12 * 4096));
+    assert_eq!((ram.stats().quarantined, ram.validate()), (12, Ok(16)));
+}
+
 #[test]
 fn a_granule_in_a_hand_is_taken_out_of_it() {
     let (potad, ram) = ram(64 * 4);
