@@ -148,6 +148,20 @@ fn a_search_near_the_end_wraps_around() {
     assert_eq!(wrapped.base(), Granule(0));
 }
 
+#[test]
+fn a_search_finds_the_one_word_wherever_it_lies() {
+    let forest = Forest::new(2, Granule(1 << 20));
+    for at in 0..130 {
+        let only = Block::containing(Granule(at * 64 + 5), order(0));
+        forest.ensure(0, only.base()).unwrap();
+        for near in (0..130).map(|near| Granule(near * 64)) {
+            give(&forest, only).unwrap();
+            let found = forest.take_beside(order(0), near, 8, &());
+            assert_eq!(found, Some(only), "from {near:?} on");
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Take { order: u32, near: u64 },
