@@ -203,6 +203,16 @@ mod tests {
     }
 
     #[test]
+    fn orders_3_to_5_have_a_place_of_their_own_where_they_were_found() {
+        let orders = Orders::new(9);
+        for number in 0..=63 {
+            let near = orders.near(Order::new(number).unwrap());
+            let known = near.map(|near| near.swap(0, Ordering::Relaxed));
+            assert_eq!(known, (3..=5).contains(&number).then_some(9));
+        }
+    }
+
+    #[test]
     fn searches_in_vain_grow_short_and_those_that_find_long_again() {
         let (orders, four) = (Orders::new(0), Order::new(4).unwrap());
         let after = |found| {
