@@ -150,3 +150,44 @@ impl<H: Home> Tree<H> {
         Ok(Some(covering(group, whole)))
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use memdesc::{Dead, Granule, Keep, Kinds, Order, OwnerId};
+
+    struct Ram(Kinds);
+    impl Home for Ram {
+        fn kinds(&self) -> &Kinds {
+            &self.0
+        }
+        fn teardown(dead: Dead<Self>) {
+            let _leaks = dead;
+        }
+    }
+
+    struct Folio;
+    impl Descriptor for Folio {
+        const NAME: &'static str = "folio";
+    }
+
+    /// Every look-up pays for a rise. A word that covers a node which goes with it
+    /// is not one: nobody can have passed it.
+    #[test]
+    fn a_merge_out_of_a_node_counts_no_rise() {
+        let kinds = Kinds::new();
+        kinds.register::<Folio>().unwrap();
+        let ram = Keep::new(Ram(kinds));
+        for (order, rises) in [(4, 0), (5, 0), (11, 0), (17, 0), (22, 0), (23, 1)] {
+            let whole = Block::containing(Granule(1 << 40), Order::new(order + 1).unwrap());
+            let (low, high) = whole.halves().unwrap();
+            let tree = Tree::new();
+            let [low, high] = [low, high].map(|half| {
+                let fresh = Fresh::of(&ram, OwnerId(0), Folio).ok().unwrap();
+                tree.publish(half, fresh).unwrap()
+            });
+            assert_eq!(tree.merge(&low.lock(), &high.lock()), Ok(whole));
+            assert_eq!(tree.rises() >> 16, rises, "of halves of order {order}");
+        }
+    }
+}
