@@ -33,6 +33,18 @@ fn a_thread_that_ends_gives_back_what_its_hand_holds() {
     assert_eq!((stats.hands, stats.hidden, stats.free), (hands, 0, 1 << 12));
 }
 
+/// Whichever it used last, and between two calls on the same.
+#[test]
+fn a_thread_has_one_hand_on_each_zone_that_it_goes_between() {
+    let zones = [64, 128, 256].map(ram);
+    let before = zones.each_ref().map(|zone| zone.stats().hands);
+    for which in [0, 1, 1, 2, 0, 2, 1, 0, 0, 2] {
+        let page = zones[which].alloc_bare(Order::ZERO).unwrap();
+        zones[which].free_bare(page).unwrap();
+    }
+    assert_eq!(zones.each_ref().map(|zone| zone.stats().hands), before.map(|hands| hands + 1));
+}
+
 #[test]
 fn what_a_threads_hand_holds_is_taken_before_anybody_is_refused() {
     let ram = ram(64);
