@@ -341,6 +341,8 @@ mod tests {
         let outside =
             Error::OutsideReach { first, last, reach_first: 0, reach_last: MAX_GRANULES - 1 };
         assert_eq!(low.granules(Span { first, last }), Err(outside));
+        assert_eq!(low.index(last - 1), Some(Granule(MAX_GRANULES - 1)));
+        assert_eq!(low.index(last), None);
         assert_eq!(Units::new(0, 0).unwrap_err(), Error::NoGranule);
     }
 
