@@ -162,6 +162,24 @@ mod tests {
         assert!(tree.validate().is_ok(), "poisoned or not");
     }
 
+    /// At the very place of its group where the block's slot would be: of another
+    /// level, and of another group.
+    #[test]
+    fn a_word_that_is_not_at_home_is_named() {
+        let tree = tree();
+        tree.publish_immediate(block(65, 0), raw(0)).unwrap();
+        slot(&tree, 65, 0).store(raw(6).pack(), Ordering::Relaxed);
+        assert_eq!(tree.validate(), Err(LookupError::Inconsistent { at: block(65, 0) }));
+
+        let (ram, tree) = (memdesc::Keep::new(Ram(Kinds::new())), Tree::new());
+        ram.kinds().register::<Folio>().unwrap();
+        let folio = Fresh::of(&ram, OwnerId(1), Folio).ok().unwrap();
+        let folio = tree.publish(block(8, 0), folio).unwrap();
+        tree.publish_immediate(block(64 + 8, 0), raw(0)).unwrap();
+        slot(&tree, 64 + 8, 0).store(folio.word(), Ordering::Relaxed);
+        assert_eq!(tree.validate(), Err(LookupError::Inconsistent { at: block(64 + 8, 0) }));
+    }
+
     #[test]
     fn a_link_where_none_can_be_is_named() {
         let at = |level| Err(LookupError::Inconsistent { at: slot_block(Granule(1 << 30), level) });
