@@ -39,7 +39,7 @@
 //!
 //! # Sharing and cost
 //!
-//! Taking: a plain addition on a line of the thread's own. Giving back: a 64th
+//! Taking: a plain addition on a line of the thread's own. Giving back: a 128th
 //! of a read-modify-write on the anchor's line. A thread that stops may keep
 //! fewer than 128 units that are no cell's, and the home with them, until it
 //! ends or gives others back.

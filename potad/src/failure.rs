@@ -243,7 +243,7 @@ impl State {
                 let span = Span { first: first.max(part.first), last: last.min(part.last) };
                 self.fail_granule(at, span, kind, report)?;
             }
-            from = part.last.checked_add(1).filter(|&first| first <= units.last);
+            from = part.last.checked_add(1);
         }
         Ok(())
     }
