@@ -15,7 +15,7 @@ use memdesc::{Descriptor, Fresh, Order, OwnerId};
 /// read-modify-write while it is hot.
 ///
 /// It may hold up to [`Hand::HIDDEN_GRANULES`] free granules away from others, and
-/// of each order from 9 on the last block that was freed through it: a pair of those
+/// of each order from 6 on the last block that was freed through it: a pair of those
 /// costs no read-modify-write either. All that is taken from it before anybody is told
 /// that nothing is free. Dropping it gives everything back.
 ///
@@ -36,7 +36,7 @@ pub struct Hand {
 
 impl Hand {
     /// Granules that one hand can hold away from everybody else, beside the last block of
-    /// each order from 9 on that it freed.
+    /// each order from 6 on that it freed.
     pub const HIDDEN_GRANULES: u64 = HIDDEN_GRANULES;
 
     pub(crate) fn new(zone: Zone, class: Class) -> Self {

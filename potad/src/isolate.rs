@@ -206,7 +206,7 @@ impl Zone {
 
     /// Has every hand, those of threads among them, give back what it holds: up to
     /// [`Hand::HIDDEN_GRANULES`](crate::Hand::HIDDEN_GRANULES) each and the last block of
-    /// each order from 9 on that was freed, which the counts below do not see, and of which
+    /// each order from 6 on that was freed, which the counts below do not see, and of which
     /// [`isolate`](Self::isolate) sees none but those blocks when a pass begins. One rendezvous;
     /// the next allocation of each costs a refill.
     ///

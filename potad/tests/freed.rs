@@ -61,9 +61,16 @@ fn what_merged_or_was_taken_meanwhile_is_passed_by() {
     free_in(&mut hand, &mut live, &[11]);
     let taken = other.alloc_bare(six).unwrap();
     free_in(&mut hand, &mut live, &[29; 64]);
+    // (The last one freed is the hand's own, and first of all.)
+    let last = free_in(&mut hand, &mut live, &[7]);
+    let kept = hand.alloc_bare(six).unwrap();
+    assert_eq!([kept.base()], last[..]);
     let got = hand.alloc_bare(six).unwrap();
     assert!(freed.contains(&got.base()) || got.base().0 / WORD == 11, "{:?}", got.base());
     assert_eq!(ram.stats().blocks[12], 1, "what is whole stays so while something else fits");
-    live.into_iter().flatten().chain([got, taken]).for_each(|block| hand.free_bare(block).unwrap());
+    live.into_iter()
+        .flatten()
+        .chain([kept, got, taken])
+        .for_each(|block| hand.free_bare(block).unwrap());
     assert_eq!(ram.validate(), Ok(32 * WORD));
 }

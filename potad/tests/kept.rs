@@ -16,7 +16,7 @@ fn order(order: u32) -> Order {
 fn a_hand_takes_what_it_freed_last_of_each_order() {
     let ram = ram(1 << 20);
     let mut hand = ram.hand();
-    for k in [9, 12, 18] {
+    for k in [6, 7, 8, 9, 12, 18] {
         let [first, second] = [(); 2].map(|()| hand.alloc_bare(order(k)).unwrap());
         let (first_at, second_at) = (first.base(), second.base());
         hand.free_bare(first).unwrap();
@@ -29,6 +29,20 @@ fn a_hand_takes_what_it_freed_last_of_each_order() {
     }
     drop(hand);
     assert_eq!(ram.stats().blocks[20], 1, "all of it has merged");
+}
+
+#[test]
+fn blocks_smaller_than_a_region_are_given_when_the_hand_looks_for_one() {
+    let ram = ram(1 << 7);
+    let mut hand = ram.hand();
+    let both = [(); 2].map(|()| hand.alloc_bare(order(6)).unwrap());
+    both.into_iter().for_each(|block| hand.free_bare(block).unwrap());
+    // One of them is kept, and what is left the hand claims.
+    let single = hand.alloc_bare(order(0)).unwrap();
+    assert!(ram.has_free(1), "the one that was kept is there for others");
+    hand.free_bare(single).unwrap();
+    drop(hand);
+    assert_eq!((ram.stats().blocks[7], ram.validate()), (1, Ok(1 << 7)));
 }
 
 fn twice(at: Granule, k: u32) -> Error {

@@ -175,8 +175,9 @@ impl Storm {
         };
     }
 
-    /// What a handler does: async-signal-safe, all of it.
-    fn handle(&self) {
+    /// What a handler does: async-signal-safe, all of it. In the midst of some looks the
+    /// other handler comes on top.
+    fn handle(&self, other: libc::c_int) {
         let random = mix(self.next.fetch_add(1, Relaxed));
         // A fifth of the addresses is outside.
         let at = Granule(random % (GRANULES * 5 / 4));
@@ -191,7 +192,13 @@ impl Storm {
             right &= seen.block.contains(at) && word.cookie == cookie_of(seen.block);
         }
         let at = random >> 24 & 0xffff;
-        let named = self.ranges.find_signal(at, |payload, piece| (payload.get(), piece));
+        let named = self.ranges.find_signal(at, |payload, piece| {
+            if random.is_multiple_of(64) {
+                // SAFETY: async-signal-safe.
+                unsafe { libc::raise(other) };
+            }
+            (payload.get(), piece)
+        });
         if let Some((payload, piece)) = named {
             self.hits[3].fetch_add(1, Relaxed);
             right &= payload == at >> 6 && piece.first() <= at && at <= piece.last();
@@ -202,12 +209,12 @@ impl Storm {
     }
 }
 
-extern "C" fn on_signal(_: libc::c_int) {
+extern "C" fn on_signal(signal: libc::c_int) {
     let Some(storm) = STORM.get() else { return };
     let above = HANDLERS.get();
     HANDLERS.set(above + 1);
     storm.nested.fetch_add(u64::from(above != 0), Relaxed);
-    storm.handle();
+    storm.handle(if signal == libc::SIGUSR1 { libc::SIGUSR2 } else { libc::SIGUSR1 });
     HANDLERS.set(above);
 }
 

@@ -67,13 +67,13 @@ pub enum Counted {
     HotPairRmws,
     /// Of the same: heavy barriers.
     HotPairHeavy,
-    /// Of a hot pair of the orders from 3 up of which a hand keeps what it has just
-    /// freed, the most: read-modify-writes.
-    KeptPairRmws,
     /// Of a hot pair of each order from 3 up, the most: read-modify-writes.
     HighPairRmws,
+    /// Of two blocks of each order from 3 up, out and back, of which a hand keeps one at
+    /// the most, the most: the same.
+    HighTwosRmws,
     /// Of the same: lines written.
-    HighPairLines,
+    HighTwosLines,
     /// Of an allocation of an order from 6 to 8 after one of it was freed in each of
     /// 16 words of a full resource, the most: read-modify-writes.
     FreedAllocRmws,
@@ -99,15 +99,9 @@ impl Counted {
         match self {
             Self::HotPairRmws => hot_pair::<S>(counter).map(|counts| counts.rmws as f64),
             Self::HotPairHeavy => hot_pair::<S>(counter).map(|counts| counts.heavy_barriers as f64),
-            Self::KeptPairRmws => {
-                high_pairs::<S>(counter, |k| !(6..=8).contains(&k)).map(|counts| counts.rmws as f64)
-            }
-            Self::HighPairRmws => {
-                high_pairs::<S>(counter, |_| true).map(|counts| counts.rmws as f64)
-            }
-            Self::HighPairLines => {
-                high_pairs::<S>(counter, |_| true).map(|counts| counts.lines_written as f64)
-            }
+            Self::HighPairRmws => high::<S>(counter, 1).map(|counts| counts.rmws as f64),
+            Self::HighTwosRmws => high::<S>(counter, 2).map(|counts| counts.rmws as f64),
+            Self::HighTwosLines => high::<S>(counter, 2).map(|counts| counts.lines_written as f64),
             Self::FreedAllocRmws => freed_allocs::<S>(counter).map(|most| most as f64),
             Self::ColdFreeRmws => {
                 cold_frees::<S>(counter).map(|counts| counts.rmws as f64 / COLD_FREES as f64)
@@ -125,41 +119,42 @@ fn make<S: Subject>(granules: u64, granule_bytes: u64) -> Result<S, SubjectError
     S::new(Shape { granules, granule_bytes, hands: 1 })
 }
 
-/// Counts one pair after many.
-fn one_pair<S: Subject>(
+/// Counts so many blocks out and back, after many times of it.
+fn out_and_back<S: Subject>(
     hand: &mut S::Hand<'_>,
     counter: &mut dyn Counter,
     order: Order,
-    granules: u64,
+    (blocks, granules): (usize, u64),
 ) -> Result<Counts, SubjectError> {
-    let missing = || no_block(S::NAME, granules);
-    for _ in 0..PAIR_WARM_UP {
-        let base = hand.alloc(order).ok_or_else(missing)?;
-        hand.free(base, order);
-    }
+    let mut turn = || {
+        let mut bases = [0; 2];
+        for base in &mut bases[..blocks] {
+            *base = hand.alloc(order).ok_or_else(|| no_block(S::NAME, granules))?;
+        }
+        bases[..blocks].iter().for_each(|&base| hand.free(base, order));
+        Ok(())
+    };
+    (0..PAIR_WARM_UP).try_for_each(|_| turn())?;
     counter.begin();
-    let base = hand.alloc(order).ok_or_else(missing)?;
-    hand.free(base, order);
+    turn()?;
     Ok(counter.end())
 }
 
 fn hot_pair<S: Subject>(counter: &mut dyn Counter) -> Result<Counts, SubjectError> {
     let granules = 1 << 21;
     let subject: S = make(granules, 4096)?;
-    one_pair::<S>(&mut subject.hand(), counter, Order::ZERO, granules)
+    out_and_back::<S>(&mut subject.hand(), counter, Order::ZERO, (1, granules))
 }
 
-/// Counts a pair of every order from 3 up to `last` on a resource that has them all.
-fn high_pairs<S: Subject>(
-    counter: &mut dyn Counter,
-    is_asked: impl Fn(u32) -> bool,
-) -> Result<Counts, SubjectError> {
+/// Counts so many blocks, one or two, of every order from 3 up of which a resource has
+/// them.
+fn high<S: Subject>(counter: &mut dyn Counter, blocks: usize) -> Result<Counts, SubjectError> {
     let granules = 1 << 63;
     let subject: S = make(granules, 1)?;
     let mut hand = subject.hand();
     let mut most = Counts::default();
-    for order in Order::all().skip(3).filter(|order| is_asked(order.get())) {
-        let counts = one_pair::<S>(&mut hand, counter, order, granules)?;
+    for order in Order::all().skip(3).take(62 - blocks) {
+        let counts = out_and_back::<S>(&mut hand, counter, order, (blocks, granules))?;
         most.rmws = most.rmws.max(counts.rmws);
         most.lines_written = most.lines_written.max(counts.lines_written);
     }

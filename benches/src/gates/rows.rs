@@ -187,15 +187,15 @@ const COUNTED: &[Row] = &[
     Row::new("hot hand pair: heavy barriers", 0.0, Unit::Barriers)
         .counting(Counted::HotPairHeavy)
         .setup(HOT),
-    Row::new("pair of order 3..=5 and 9..=63, the most: RMWs", 0.0, Unit::Rmws)
-        .counting(Counted::KeptPairRmws)
-        .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
-    Row::new("pair of order 3..=63, the most: RMWs", 2.0, Unit::Rmws)
+    Row::new("pair of order 3..=63, the most: RMWs", 0.0, Unit::Rmws)
         .counting(Counted::HighPairRmws)
         .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
-    Row::new("pair of order 3..=63, the most: lines written", 1.0, Unit::Lines)
-        .counting(Counted::HighPairLines)
-        .setup("2^63 granules, bare, each order warmed up by 200 pairs"),
+    Row::new("two of order 3..=62 out and back, the most: RMWs", 2.0, Unit::Rmws)
+        .counting(Counted::HighTwosRmws)
+        .setup("2^63 granules, bare, each order warmed up by 200 times the same"),
+    Row::new("two of order 3..=62 out and back, the most: lines written", 1.0, Unit::Lines)
+        .counting(Counted::HighTwosLines)
+        .setup("2^63 granules, bare, each order warmed up by 200 times the same"),
     Row::new("alloc of order 6..=8 where it was freed, the most: RMWs", 1.0, Unit::Rmws)
         .counting(Counted::FreedAllocRmws)
         .setup("8 GiB of 4 KiB all out, bare; one block freed in each of 16 words, then all taken"),

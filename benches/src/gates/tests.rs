@@ -85,7 +85,7 @@ fn counted_figures_bracket_one_operation() -> Result<(), SubjectError> {
     let mut counter = Fixed(0);
     assert_eq!(Counted::HotPairRmws.run::<Reference>(&mut counter)?, 2.0);
     assert_eq!(Counted::HotPairHeavy.run::<Reference>(&mut counter)?, 2.0);
-    assert_eq!(Counted::HighPairLines.run::<Reference>(&mut counter)?, 1.0);
+    assert_eq!(Counted::HighTwosLines.run::<Reference>(&mut counter)?, 1.0);
     assert_eq!(Counted::RefillRmws.run::<Reference>(&mut counter)?, 2.0);
     Ok(())
 }

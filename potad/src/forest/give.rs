@@ -32,18 +32,18 @@ impl Forest {
         // that we own are set by nobody else, and a bit that is not ours to
         // give is an error whichever value we see.
         let Place { level, word, mask } = place;
-        match self.word(level, word) {
-            Some(atomic)
-                if atomic.load(Ordering::Relaxed) & mask == 0 && self.words(level).has(word) => {}
-            // Present since the block was taken, or it was never given out.
-            _ => return Err(AlreadyFree),
+        let Some(atomic) = self.word(level, word) else { return Err(AlreadyFree) };
+        let there = atomic.load(Ordering::Relaxed);
+        // Present since the block was taken, or it was never given out.
+        if there & mask != 0 || (there == 0 && !self.words(level).has(word)) {
+            return Err(AlreadyFree);
         }
         if mask == u64::MAX && level < self.top {
             // A whole word that is ours: it is zero, and its bit lives above.
             self.complete(level, word, is_warm);
             return Ok(());
         }
-        if self.add(level, word, mask)? == Added::Whole {
+        if self.add_to(atomic, place)? == Added::Whole {
             self.rise(level, word, is_warm);
         }
         Ok(())
@@ -129,6 +129,13 @@ impl Forest {
             debug_assert!(false, "a word that is not present");
             return Ok(Added::Part);
         };
+        self.add_to(atomic, Place { level, word, mask })
+    }
+
+    /// The same of the word itself.
+    #[inline(always)]
+    fn add_to(&self, atomic: &AtomicU64, place: Place) -> Result<Added, AlreadyFree> {
+        let Place { level, word, mask } = place;
         let before = set(atomic, mask);
         if before == 0 {
             self.set_summary(level, word);

@@ -115,12 +115,6 @@ impl Code {
         self.granules() <= 1 << CLAIMED_ORDERS
     }
 
-    /// Whether the block lives in a word of level 0.
-    #[inline(always)]
-    pub(super) fn is_of_level_0(self) -> bool {
-        self.granules() < 1 << ORDERS_PER_LEVEL
-    }
-
     /// The key of the word that a block of level 0 is in.
     #[inline(always)]
     pub(super) fn key(self) -> u64 {

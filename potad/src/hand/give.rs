@@ -5,9 +5,10 @@
 //! A free into a claimed word, or into a pending one, is a plain operation. A
 //! free elsewhere opens its pending word, and the one that waited in the same
 //! place is given: one RMW for all its places, and none on its own line if it
-//! is whole by then. A block of a whole region, order 9 and above, is kept, and the one
-//! of its order that was kept before is given. Orders 6 to 8 go to the forest at once,
-//! and so do 3 to 5 where a reporter could report them.
+//! is whole by then. A block of order 6 and above is kept, and the one of its order
+//! that was kept before is given; those smaller than a region are given when the hand
+//! looks for a region. Orders 3 to 5 go to the forest at once where a reporter could
+//! report them.
 //!
 //! # What always holds
 //!
@@ -19,8 +20,7 @@
 //! |---|---|
 //! | free into a claim or a pending word | 0 |
 //! | free elsewhere, level 0 | 1 per word touched, 1 more per 64 for the parent |
-//! | free of orders 6-8 | 1, 1 more per 64 for the parent |
-//! | free of orders 9-63 | 0; for the block before, as above |
+//! | free of orders 6-63 | 0; for the block that was kept before, 1, 1 more per 64 for the parent |
 
 use super::code::{Code, word_at};
 use super::held::Held;
@@ -67,7 +67,7 @@ impl Slot {
             return self.give_large(stock, code);
         }
         // What a reporter could report does not wait where it does not look.
-        if !code.is_of_level_0() || stock.is_reportable(code.order()) {
+        if stock.is_reportable(code.order()) {
             return self.give_shared(stock, code);
         }
         self.give_keyed(stock, code.key(), code.small_mask())?;
@@ -286,6 +286,14 @@ impl Slot {
         self.give_kept(stock, |_| true);
         for (word, mask) in self.pending.iter().chain(&self.claims).filter_map(Held::release) {
             self.give_word(stock, word, mask);
+        }
+    }
+
+    /// Gives the blocks that are kept and are smaller than a region.
+    #[inline]
+    pub(super) fn give_small_kept(&self, stock: &Stock) {
+        for code in self.kept.drain_small() {
+            let _given = self.give_before(stock, code);
         }
     }
 

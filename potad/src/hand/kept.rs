@@ -1,11 +1,12 @@
-//! What a hand keeps of its last frees: a block of each order from 9 on.
+//! What a hand keeps of its last frees: a block of each order from 6 on.
 //!
 //! # How
 //!
 //! A pair of a large order in a loop would be two read-modify-writes on one word,
 //! and nothing between them: so the last block of each order that was freed here
-//! stays here, and goes to the forest when the next one comes. Only blocks of whole
-//! regions: where smaller ones are taken again is the placement's to say.
+//! stays here, and goes to the forest when the next one comes. Blocks smaller than a
+//! region go sooner: when the hand looks for a region to take single granules from,
+//! which is to see what is free there.
 //!
 //! # What always holds
 //!
@@ -25,11 +26,10 @@ use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, ORDERS_PER_LEVEL, Order};
 
-/// The least order that is kept: that of a region, and in models that of the least
-/// block above level 0.
-const LEAST: u32 = if cfg!(any(loom, shuttle)) { ORDERS_PER_LEVEL } else { REGION_ORDER };
+/// The least order that is kept: that of the least block above level 0.
+const LEAST: u32 = ORDERS_PER_LEVEL;
 
-/// Places: one for each order from 9 to 23, one for all above.
+/// Places: one for each order from 6 to 20, one for all above.
 const PLACES: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 /// No block: no code.
@@ -88,6 +88,19 @@ impl Kept {
     pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
         let codes = self.0.iter().map(|place| place.load(Ordering::Relaxed));
         codes.filter_map(Code::from_bits).map(Code::block)
+    }
+
+    /// Takes out the blocks that are smaller than a region.
+    #[inline]
+    pub(super) fn drain_small(&self) -> impl Iterator<Item = Code> {
+        // (In models, where all share a place, none are.)
+        let small = if cfg!(any(loom, shuttle)) { 0 } else { REGION_ORDER - LEAST };
+        let places = self.0.iter().take(small as usize);
+        places.filter_map(|place| {
+            let code = Code::from_bits(place.load(Ordering::Relaxed))?;
+            place.store(NONE, Ordering::Relaxed);
+            Some(code)
+        })
     }
 
     /// Takes out the blocks that `is_wanted`.

@@ -64,6 +64,7 @@ impl Slot {
         if order == Order::ZERO && self.claim_on_trail(stock, victim) {
             return Ok(true);
         }
+        self.give_small_kept(stock);
         for _ in 0..TRIES {
             let near = Granule(self.near.load(Ordering::Relaxed));
             let Some(site) = stock.site(self.class, near, order.run()) else { return Ok(false) };

@@ -7,7 +7,7 @@
 //!  claim 0  word 0x41  mask 0011..   64 places of level 0, taken by one swap
 //!  claim 1  word 0x42  mask 1111..
 //!  pending  word 0x97  mask 0100..   frees elsewhere, not yet given: word `w` at `w % 8`
-//!  kept[k]  block                    of order k, from 9 on: the last one that was freed
+//!  kept[k]  block                    of order k, from 6 on: the last one that was freed
 //!  warm[l]  word                     of level l: not merged while it is ours
 //!  closed   0                        written by whoever reaches in
 //! ```
@@ -39,7 +39,7 @@
 //!
 //! A bracket is two plain stores and one load of lines that the owner has;
 //! no read-modify-write. A hand hides at most [`HIDDEN_GRANULES`], and the last block
-//! of each order from 9 on that was freed through it.
+//! of each order from 6 on that was freed through it.
 
 use super::held::Held;
 use super::kept::Kept;

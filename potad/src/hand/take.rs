@@ -8,7 +8,7 @@
 //! own: the word that a pair or four had to be searched for is one with room,
 //! and single granules out of it would pin it and leave the holes that they
 //! could have filled. Orders 3 to 5 come out of the pending words that they were
-//! freed into, as long as these wait, and orders from 9 on first of all are the last
+//! freed into, as long as these wait, and orders from 6 on first of all are the last
 //! block that was freed. Else higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
@@ -27,7 +27,7 @@
 //! | orders 0-2 while a claim fits | 0 |
 //! | refill of 64 granules | 1, and 1 for a claim that is given back |
 //! | orders 3-5 while a pending word fits | 0 |
-//! | orders 9-63, the last block freed | 0 |
+//! | orders 6-63, the last block freed | 0 |
 //! | orders 3-63 in a warm word | 1 |
 //! | orders 3-14 in one of the last 16 words that they were freed into | 1 |
 
