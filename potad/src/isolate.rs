@@ -15,14 +15,16 @@
 //! One bracket for a batch. A block costs one RMW to take (more where a larger
 //! one is broken for it), one to clear its word, one to give; those of a batch that
 //! follow each other in 64 report granules share two RMWs, or three, for their
-//! bits; what is reported already is passed over 64 report granules at a time.
+//! bits.
+
+mod ask;
+mod walk;
 
 use crate::Zone;
 use crate::error::Error;
-use crate::forest::{FreeBlocks, Taken};
 use crate::hand::Slot;
 use crate::handles::Isolated;
-use crate::reported::{Fresh, Reported};
+use crate::reported::Reported;
 use crate::state::State;
 use crate::stock::Stock;
 use alloc::boxed::Box;
@@ -35,12 +37,6 @@ const STEPS: usize = 256;
 
 /// Blocks of one call that cost no heap.
 const INLINE: usize = 32;
-
-/// Words that [`Zone::free_granules`] looks at, of each level.
-const WORDS: usize = 1 << 16;
-
-/// The cursor of a pass that has ended.
-const END: Granule = Granule(u64::MAX);
 
 /// Which free blocks to isolate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,94 +199,6 @@ impl Zone {
         drop(blocks);
         foreign
     }
-
-    /// Has every hand, those of threads among them, give back what it holds: up to
-    /// [`Hand::HIDDEN_GRANULES`](crate::Hand::HIDDEN_GRANULES) each and the last block of
-    /// each order from 6 on that was freed, which the counts below do not see, and of which
-    /// [`isolate`](Self::isolate) sees none but those blocks when a pass begins. One rendezvous;
-    /// the next allocation of each costs a refill.
-    ///
-    /// ```
-    /// # use potad::{Potad, Resource, memdesc::Order};
-    /// let potad = Potad::new();
-    /// let ram = potad.register(Resource::new("ram").granule(4096).span(0..1 << 20))?;
-    /// ram.free_bare(ram.alloc_bare(Order::ZERO)?)?;
-    /// assert!(!ram.has_free(256), "this thread's hand has some");
-    /// ram.flush_hands();
-    /// assert!(ram.has_free(256));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn flush_hands(&self) {
-        drop(self.state().close_and_flush());
-    }
-
-    /// Has hands give back the blocks of the report granule or larger that they keep,
-    /// and that the counts below do not see. One rendezvous if there are any, a load if
-    /// not. [`isolate`](Self::isolate) begins a pass by it.
-    pub fn give_back_reportable(&self) {
-        self.state().gate.let_go(&self.state().stock);
-    }
-
-    /// Whether at least so many granules are free and in no hand. Looks no
-    /// further than it must; exact only while nobody allocates.
-    pub fn has_free(&self, granules: u64) -> bool {
-        self.free_granules_up_to(granules) >= granules
-    }
-
-    /// Granules that are free and in no hand, or `most` if there are more.
-    /// Looks no further than it must; exact only while nobody allocates.
-    pub fn free_granules_up_to(&self, most: u64) -> u64 {
-        let mut free = 0u64;
-        let mut blocks = self.state().stock.forest.free_blocks(Granule(0), 0);
-        while free < most {
-            let Some(block) = blocks.next() else { break };
-            free = free.saturating_add(block.order().granules());
-        }
-        free.min(most)
-    }
-
-    /// About how many granules are free and in no hand: what the words say while
-    /// they are read, found by the summaries. Counts no further than 65,536
-    /// words that have something free, and takes the rest to be as the ones it
-    /// saw.
-    pub fn free_granules(&self) -> u64 {
-        self.state().stock.forest.free_granules(WORDS).min(self.granules())
-    }
-
-    /// Whether the host has taken all of the block's memory back. A hint, unless
-    /// the block is the caller's.
-    pub fn is_reported(&self, block: Block) -> bool {
-        self.state().stock.reported.get().is_some_and(|known| known.is_reported(block))
-    }
-
-    /// Granules whose memory the host has taken back and that are free still.
-    pub fn reported_granules(&self) -> u64 {
-        let reported = self.state().stock.reported.get();
-        reported.map_or(0, |known| known.reported_now() << known.order().get())
-    }
-
-    /// A pass of a reporter begins: what is taken again from now on was not
-    /// reported too early, unless it is reported again before.
-    pub fn age_reports(&self) {
-        if let Some(known) = self.state().stock.reported.get() {
-            known.age();
-        }
-    }
-
-    /// Of the [`refaulted_granules`](Self::refaulted_granules), those that were
-    /// reported too early: taken again before [`age_reports`](Self::age_reports)
-    /// was called next.
-    pub fn premature_granules(&self) -> u64 {
-        let reported = self.state().stock.reported.get();
-        reported.map_or(0, |known| known.premature() << known.order().get())
-    }
-
-    /// Reported granules that were taken again since a reporter was attached:
-    /// the price paid for reporting too early.
-    pub fn refaulted_granules(&self) -> u64 {
-        let reported = self.state().stock.reported.get();
-        reported.map_or(0, |known| known.refaulted() << known.order().get())
-    }
 }
 
 impl State {
@@ -322,68 +230,6 @@ impl State {
 }
 
 impl Stock {
-    /// Takes free blocks that suit `wanted` from `*cursor` on, into `out`, and
-    /// returns how many granules it spared.
-    ///
-    /// The caller is inside a bracket and publishes what it got before it ends.
-    pub(crate) fn isolate(
-        &self,
-        cursor: &mut Granule,
-        wanted: &Wanted,
-        blocks: usize,
-        granules: u64,
-        out: &mut SmallVec<[Block; INLINE]>,
-    ) -> u64 {
-        let Some(reported) = self.reported.get() else {
-            *cursor = END;
-            return 0;
-        };
-        let min = wanted.min_order.max(reported.order());
-        let max = wanted.max_order.max(min);
-        let (mut left, mut spared) = (granules, 0);
-        let mut walk = Walk { stock: self, min, steps: STEPS, rest: None };
-        while out.len() < blocks && left > 0 {
-            let Some(free) = walk.next(cursor) else { break };
-            let at = Granule(free.base().0.max(cursor.0));
-            let Some(at) = reported.next_unreported(at, free.last()) else {
-                *cursor = after(free);
-                continue;
-            };
-            // From there on, as far as alignment goes.
-            let order = Order::alignment_of(at.0).min(free.order()).min(max);
-            let piece = Block::containing(at, order.max(reported.order()));
-            let piece = match reported.fresh(piece, wanted) {
-                Fresh::Take(piece) if spared >= wanted.spare => piece,
-                Fresh::Take(piece) => {
-                    // No more of it than is asked, rounded up.
-                    let rest = Order::new((wanted.spare - spared).ilog2()).unwrap_or(Order::MAX);
-                    let order = rest.max(reported.order()).min(piece.order());
-                    let part = Block::containing(piece.base(), order);
-                    spared += part.order().granules();
-                    *cursor = after(part);
-                    continue;
-                }
-                Fresh::Pass(passed) => {
-                    *cursor = after(passed);
-                    continue;
-                }
-            };
-            if !out.is_empty() && piece.order().granules() > left {
-                break;
-            }
-            *cursor = after(piece);
-            if memdesc::seeded!("isolated without taking") {
-                out.push(piece);
-            } else if let Ok(Taken::Block(piece)) = self.forest.take_exact(piece) {
-                out.push(piece);
-                left = left.saturating_sub(piece.order().granules());
-            }
-        }
-        let taken = out.iter().map(|block| block.order().granules()).sum();
-        reported.note_isolated(taken);
-        spared
-    }
-
     /// Notes what the host said of isolated blocks, which are the caller's still.
     fn note(&self, blocks: impl Iterator<Item = (Block, HostSays)> + Clone) {
         let Some(reported) = self.reported.get() else { return };
@@ -438,67 +284,5 @@ impl Stock {
         };
         let given = self.forest.give(block.place(), is_warm);
         given.map_err(|_| Error::DoubleFree { asked: block.granules() })
-    }
-}
-
-/// The granule after a block; past the last one it is the end.
-fn after(block: Block) -> Granule {
-    Granule(block.last().0 + 1)
-}
-
-/// A walk over the free blocks of one call, by the caller's cursor.
-struct Walk<'a> {
-    stock: &'a Stock,
-    min: Order,
-    steps: usize,
-    /// The blocks that begin behind the first one.
-    rest: Option<(FreeBlocks<'a>, Option<Block>)>,
-}
-
-impl Walk<'_> {
-    /// The free block of at least the least order that the cursor is in, or the
-    /// first behind it; `None` at the end, with the cursor there, or once the
-    /// call has done its share.
-    fn next(&mut self, cursor: &mut Granule) -> Option<Block> {
-        let forest = &self.stock.forest;
-        if cursor.0 > forest.last_granule().0 {
-            *cursor = END;
-            return None;
-        }
-        if self.rest.is_none() {
-            // A larger block around the cursor first: the walk starts behind.
-            let around = forest.free_around(*cursor, self.min).map(|found| self.grown(found));
-            let from = around.map_or(*cursor, after);
-            self.rest = Some((forest.free_blocks(from, self.min.level()), around));
-        }
-        let (blocks, current) = self.rest.as_mut()?;
-        loop {
-            self.steps = self.steps.checked_sub(1)?;
-            match *current {
-                Some(block) if block.order() >= self.min && block.last() >= *cursor => {
-                    return Some(block);
-                }
-                _ => {}
-            }
-            *current = blocks.next();
-            let Some(next) = *current else {
-                *cursor = END;
-                return None;
-            };
-            *cursor = Granule(cursor.0.max(next.base().0));
-        }
-    }
-
-    /// The largest block around a free one that is free in its level, or above.
-    fn grown(&self, found: Block) -> Block {
-        let mut block = found;
-        while let Some(order) = block.order().double() {
-            let larger = Block::containing(block.base(), order);
-            if !self.stock.forest.is_free(larger) {
-                break;
-            }
-            block = larger;
-        }
-        block
     }
 }
