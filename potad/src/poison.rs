@@ -5,9 +5,8 @@
 //! A granule that was ever reported is on record until the zone is gone (or it
 //! is unpoisoned, which tests may ask for): *pending* while somebody owns it,
 //! *quarantined* once it is nobody's, *removed* once its span has left the zone
-//! (to be quarantined again should it come back). Where memory for tables was
-//! out a whole block is quarantined around it: the record says of which order.
-//! Beside the records are the exact lines that failed, for export.
+//! (to be quarantined again should it come back). Beside the records are the exact
+//! lines that failed, for export.
 //!
 //! The filter has the bit of every granule on record, so a block whose bit is
 //! clear holds no poisoned granule. While a range is closing, every bit of the
@@ -25,6 +24,8 @@
 //! the lock, the gate orders one bracket after another, and within one nothing
 //! but the bit is read.
 
+mod quarantine;
+
 use crate::error::OutOfMemory;
 use crate::poison_set::{PoisonSet, PoisonedRange};
 pub(crate) use crate::records::Poisoned;
@@ -34,7 +35,8 @@ use crate::sorted::Sorted;
 use alloc::vec::Vec;
 use memdesc::sync::Mutex;
 use memdesc::sync::atomic::{AtomicU64, Ordering};
-use memdesc::{Block, FailureKind, Granule, Granules, ORDERS_PER_LEVEL, Order, seeded};
+use memdesc::{Block, FailureKind, Granule, Granules, ORDERS_PER_LEVEL, seeded};
+pub(crate) use quarantine::Keeping;
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +51,6 @@ pub(crate) struct Noted {
     pub(crate) tell: bool,
     /// Units that had not failed before.
     pub(crate) units: u64,
-}
-
-/// What became of a granule that is to be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    /// It is quarantined now.
-    Done,
-    /// It was already.
-    Twice,
-    /// It is not on record (any more).
-    Sound,
 }
 
 /// The failed memory of a zone.
@@ -153,15 +144,6 @@ impl Poison {
         Some(at)
     }
 
-    /// A granule that is quarantined has its word.
-    pub(crate) fn shown(&self, at: Granule) {
-        let mut known = self.known.lock();
-        if let Some(record) = known.records.get(at.0).copied().filter(|record| record.is_hidden()) {
-            // A key that is there: no memory is needed.
-            let _there = known.set(at, Some(Record { shown: true, ..record }));
-        }
-    }
-
     /// Whether any block at all is suspect.
     #[inline(always)]
     pub(crate) fn is_any_suspect(&self) -> bool {
@@ -214,120 +196,6 @@ impl Poison {
         self.known.lock().records.get(at.0).map(|record| record.state)
     }
 
-    /// A granule on record is nobody's any more, and neither is the block of
-    /// `order` around it.
-    pub(crate) fn keep(&self, at: Granule, order: Order) -> Keeping {
-        let mut known = self.known.lock();
-        let Some(&record) = known.records.get(at.0) else { return Keeping::Sound };
-        let order = order.get() as u8;
-        if record.state == Poisoned::Quarantined && record.order >= order {
-            return Keeping::Twice;
-        }
-        known.keep(at, record, order);
-        Keeping::Done
-    }
-
-    /// Keeps a granule on record that lies in a block that is quarantined whole
-    /// around another; `false` if it does not.
-    pub(crate) fn keep_beside(&self, at: Granule) -> bool {
-        let mut known = self.known.lock();
-        if known.counts.beside == 0 || !known.whole().any(|block| block.contains(at)) {
-            return false;
-        }
-        match known.records.get(at.0).copied() {
-            Some(record) if record.state == Poisoned::Pending => {
-                known.keep(at, Record { inside: true, ..record }, 0);
-            }
-            Some(_) => {}
-            None => return false,
-        }
-        true
-    }
-
-    /// A granule around which a block is quarantined whole.
-    pub(crate) fn first_whole(&self) -> Option<Granule> {
-        let known = self.known.lock();
-        if known.counts.beside == 0 {
-            return None;
-        }
-        let whole = known.records.from(0).find(|(_, record)| record.order != 0);
-        whole.map(|(at, _)| Granule(at))
-    }
-
-    /// The block that is quarantined whole around a granule, if it still is: the
-    /// caller's now, and all on record in it are pending.
-    pub(crate) fn take_whole(&self, at: Granule) -> Option<Block> {
-        let mut known = self.known.lock();
-        let record = known.records.get(at.0).copied().filter(|record| record.order != 0)?;
-        let block = whole_of(at.0, record);
-        let mut from = block.base().0;
-        loop {
-            let next = known.records.from(from).next();
-            let Some((at, _)) = next.filter(|&(at, _)| at <= block.last().0) else { break };
-            // A key that is there: no memory is needed.
-            let _there = known.set(Granule(at), Some(Record::PENDING));
-            from = at + 1;
-        }
-        Some(block)
-    }
-
-    /// A granule that is quarantined, and that look-ups are to find so.
-    pub(crate) fn take_hidden(&self) -> Option<Granule> {
-        let mut known = self.known.lock();
-        loop {
-            let Some(at) = known.hidden.pop() else {
-                let Known { records, hidden, counts, .. } = &mut *known;
-                let room = hidden.capacity();
-                if counts.hidden == 0 || room == 0 {
-                    return None;
-                }
-                let all = records.from(0).filter(|(_, record)| record.is_hidden());
-                hidden.extend(all.map(|(at, _)| at).take(room));
-                continue;
-            };
-            match known.records.get(at).copied() {
-                Some(record) if record.is_hidden() => {
-                    // A key that is there: no memory is needed.
-                    let _there = known.set(Granule(at), Some(Record { shown: true, ..record }));
-                    return Some(Granule(at));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// It could not be shown after all.
-    pub(crate) fn hide(&self, at: Granule) {
-        let mut known = self.known.lock();
-        if let Some(record) = known.records.get(at.0).copied() {
-            // A key that is there: no memory is needed.
-            let _there = known.set(at, Some(Record { shown: false, ..record }));
-        }
-    }
-
-    /// The blocks that are quarantined, single granules or whole, around granules
-    /// of a range.
-    pub(crate) fn kept_in(&self, range: Granules) -> Vec<Block> {
-        let known = self.known.lock();
-        let inside = known.in_range(range);
-        let kept = inside.filter(|(_, record)| record.state == Poisoned::Quarantined);
-        kept.map(|(at, record)| whole_of(at, record)).collect()
-    }
-
-    /// Whether some block that is quarantined whole around a granule is so.
-    pub(crate) fn has_whole(&self, is_so: impl Fn(Block) -> bool) -> bool {
-        let known = self.known.lock();
-        known.counts.beside != 0 && known.whole().any(is_so)
-    }
-
-    /// Whether some granule of a block is quarantined.
-    pub(crate) fn has_kept(&self, block: Block) -> bool {
-        let known = self.known.lock();
-        let mut inside = known.in_range(block.granules());
-        inside.any(|(_, record)| record.state == Poisoned::Quarantined)
-            || known.counts.beside != 0 && known.whole().any(|whole| whole.overlaps(block))
-    }
-
     /// Counts of the granules on record.
     pub(crate) fn counts(&self) -> PoisonCounts {
         self.known.lock().counts
@@ -337,31 +205,6 @@ impl Poison {
     pub(crate) fn in_range(&self, range: Granules) -> Vec<(Granule, Poisoned)> {
         let known = self.known.lock();
         known.in_range(range).map(|(at, record)| (Granule(at), record.state)).collect()
-    }
-
-    /// How many granules of a range are quarantined. (No block that is
-    /// quarantined whole lies across an end of it.)
-    pub(crate) fn quarantined_in(&self, range: Granules) -> u64 {
-        let known = self.known.lock();
-        let kept = known.in_range(range).filter(|(_, at)| at.state == Poisoned::Quarantined);
-        // Granules on record inside a block around another are counted with it. Both
-        // come in address order, so no list is needed.
-        let whole = (known.counts.beside != 0).then(|| known.whole());
-        let mut whole = whole.into_iter().flatten().peekable();
-        let single = kept.filter(|&(at, record)| {
-            while whole.next_if(|block| block.last().0 < at).is_some() {}
-            let is_inside = whole.peek().is_some_and(|block| block.contains(Granule(at)));
-            record.order != 0 || !is_inside
-        });
-        single.map(|(_, record)| 1 << record.order).sum()
-    }
-
-    /// A quarantined granule has left the zone with its span.
-    pub(crate) fn remove(&self, at: Granule) {
-        let mut known = self.known.lock();
-        let removed = Record { state: Poisoned::Removed, ..Record::PENDING };
-        // A key that is there: no memory is needed.
-        let _there = known.set(at, Some(removed));
     }
 
     /// The granules on record, in address order.
@@ -457,86 +300,4 @@ fn filter_bit(at: Granule) -> u64 {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    const HERE: Span = Span { first: 77 * 4096, last: 77 * 4096 + 63 };
-
-    #[test]
-    fn a_granule_is_new_once_and_suspect_for_ever() {
-        let poison = Poison::new(4096);
-        poison.refill(0).unwrap();
-        let block = Block::containing(Granule(77), Order::ZERO);
-        assert!(!poison.is_suspect(block));
-        let first = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
-        assert_eq!(first, Noted { look: true, first: true, tell: true, units: 64 });
-        let amid = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
-        assert_eq!(amid, Noted { look: true, first: false, tell: false, units: 0 });
-        poison.set_delayed(Granule(77), false);
-        let again = poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
-        assert_eq!(again, Noted { look: false, first: false, tell: false, units: 0 });
-        assert!(poison.is_suspect(block));
-        for order in 0..=40 {
-            let around = Block::containing(Granule(77), Order::new(order).unwrap());
-            assert!(poison.is_suspect(around), "order {order}");
-            assert_eq!(poison.first_in(around.granules()), Some(Granule(77)));
-        }
-        assert_eq!(poison.keep(Granule(77), Order::ZERO), Keeping::Done);
-        assert_eq!(poison.keep(Granule(77), Order::ZERO), Keeping::Twice);
-        assert_eq!(poison.keep(Granule(78), Order::ZERO), Keeping::Sound);
-        let counts = PoisonCounts { quarantined: 1, hidden: 1, ..Default::default() };
-        assert_eq!(poison.counts(), counts);
-        assert_eq!(poison.take_hidden(), Some(Granule(77)));
-        assert_eq!((poison.take_hidden(), poison.counts().hidden), (None, 0));
-        assert_eq!(poison.get(Granule(77)), Some(Poisoned::Quarantined));
-        assert_eq!(poison.get(Granule(78)), None);
-        // Who reports it again takes over what is owed; the next waits for that.
-        poison.note(Granule(76), HERE, FailureKind::Found).unwrap();
-        poison.set_delayed(Granule(76), true);
-        for tell in [true, false] {
-            let again = poison.note(Granule(76), HERE, FailureKind::Found).unwrap();
-            assert_eq!(again, Noted { look: true, first: false, tell, units: 0 });
-        }
-        // Kept while it is looked for: that is all there is to know.
-        assert!(poison.note(Granule(79), HERE, FailureKind::Found).unwrap().look);
-        assert_eq!(poison.keep(Granule(79), Order::ZERO), Keeping::Done);
-        assert!(!poison.note(Granule(79), HERE, FailureKind::Found).unwrap().look);
-    }
-
-    #[test]
-    fn what_is_kept_beside_is_counted_and_taken_back() {
-        let poison = Poison::new(4096);
-        poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
-        let order = Order::new(6).unwrap();
-        assert_eq!(poison.keep(Granule(77), order), Keeping::Done);
-        assert_eq!(poison.counts().beside, 63);
-        for at in [63, 64] {
-            poison.note(Granule(at), HERE, FailureKind::Found).unwrap();
-        }
-        assert!(poison.keep_beside(Granule(64)) && !poison.keep_beside(Granule(63)));
-        assert!(poison.keep_beside(Granule(77)) && poison.keep_beside(Granule(64)), "they are");
-        assert_eq!(poison.counts().beside, 63);
-        let all = Block::containing(Granule(77), Order::new(20).unwrap()).granules();
-        assert_eq!(poison.quarantined_in(all), 64);
-        let block = Block::containing(Granule(77), order);
-        assert_eq!(poison.first_whole(), Some(Granule(77)));
-        assert_eq!(poison.take_whole(Granule(77)), Some(block));
-        assert_eq!(poison.counts(), PoisonCounts { pending: 3, ..Default::default() });
-        assert_eq!(poison.take_whole(Granule(77)), None);
-    }
-
-    #[test]
-    fn only_what_was_injected_is_unpoisoned() {
-        let poison = Poison::new(4096);
-        let units = |at: Granule| Span { first: at.0 * 4096, last: at.0 * 4096 + 4095 };
-        for (at, kind) in [(3, FailureKind::Injected), (4, FailureKind::Found)] {
-            poison.note(Granule(at), units(Granule(at)), kind).unwrap();
-        }
-        let range = |first, last| Granules::new(Granule(first), Granule(last)).unwrap();
-        let refused = poison.unpoison(range(0, 9), units).unwrap_err();
-        assert_eq!(refused.span, units(Granule(4)));
-        assert_eq!(poison.counts().pending, 2);
-        assert_eq!(poison.unpoison(range(0, 3), units), Ok((1, Vec::new())));
-        assert_eq!((poison.counts().pending, poison.lines().units()), (1, 4096));
-    }
-}
+mod tests;
