@@ -1,6 +1,7 @@
 //! The bits of report granules, by hand.
 
 use super::*;
+use crate::isolate::Wanted;
 
 fn block(base: u64, order: u32) -> Block {
     Block::new(Granule(base), Order::new(order).unwrap()).unwrap()
