@@ -5,29 +5,13 @@
 //!
 //! The granule is noted first, so that from then on whoever gives it back keeps
 //! it out; one that was noted before is answered with that. Then it is looked
-//! for, at first while everybody runs:
+//! for (see `locate`), and its owner is told.
 //!
-//! | where it is | what is done | the proof |
-//! |---|---|---|
-//! | free in the forest | carved out of its block | quarantined: its bit is ours |
-//! | a live immediate word | the word is marked, its owner is told | who clears the word sees the mark, or the mark fails |
-//! | a live descriptor | referenced, locked, re-checked, marked; its owner is told | the reference keeps it until its owner was told |
-//!
-//! and if it is none of these, with every hand closed, once more and
-//!
-//! | where it is | what is done | the proof |
-//! |---|---|---|
-//! | free in a hand | the bit is taken out of the mask | quarantined |
-//! | claimed by a removal | carved out of what is claimed | quarantined |
-//! | a descriptor that is being torn down | wait, and look again | |
-//! | no word at all | a bare block: the resource's own owner is told | whoever frees it does so in a later bracket, and looks |
-//!
-//! A block that was being allocated or freed is in none of these states while
-//! the hands are closed, so the call ends only on a proof; or, if a teardown
-//! takes longer than anybody should wait, with *delayed*, and the granule is
-//! looked for again by the next report of it, by [`Zone::retry_failures`], and,
-//! a few at a time, by [`Zone::report_queued`]. If its teardown ends first the
-//! granule is kept there; a slow path then counts the outcome.
+//! The call ends only on a proof; or, if a teardown takes longer than anybody
+//! should wait, with *delayed*, and the granule is looked for again by the next
+//! report of it, by [`Zone::retry_failures`], and, a few at a time, by
+//! [`Zone::report_queued`]. If its teardown ends first the granule is kept there;
+//! a slow path then counts the outcome.
 //!
 //! # Cost
 //!
@@ -37,16 +21,16 @@
 //! called, but by a thread's first pin or first wait for a lock, and where 256
 //! failures came with no moment to put memory by.
 
+mod locate;
+
 use crate::error::Error;
-use crate::poison::{Noted, Poisoned};
+use crate::poison::Noted;
 use crate::resource::Span;
 use crate::state::State;
 use crate::{Potad, Zone};
+use locate::Where;
 use memdesc::sync::thread;
-use memdesc::{
-    Block, ErasedRef, FailedBlock, FailureKind, Found, Granule, Guard, Immediate, Order, Outcome,
-    OwnerId, Subtype,
-};
+use memdesc::{Block, FailedBlock, FailureKind, Granule, Order, Outcome, OwnerId};
 
 /// Looks at a descriptor that somebody tears down before the granule is left for
 /// later. A second or so.
@@ -88,16 +72,6 @@ impl Default for FailureReport {
             outcome: Outcome::Recovered,
         }
     }
-}
-
-/// What a granule was found to be.
-enum Where {
-    Quarantined,
-    /// Live without a descriptor: its owner, block and name.
-    Word(OwnerId, Option<Block>, &'static str),
-    Typed(ErasedRef<crate::home::Home>),
-    /// In the hands of a teardown.
-    Dying,
 }
 
 impl Potad {
@@ -363,100 +337,6 @@ impl State {
         }
         let own = *self.own_owner.lock();
         own.and_then(|own| self.owners.call(own, failed)).unwrap_or(Outcome::Ignored)
-    }
-
-    /// Where a granule on record is; a free one is taken out of circulation.
-    fn locate(&self, at: Granule) -> Where {
-        // Before bracket and gate: a pin may run the drops of what was retired.
-        let guard = memdesc::pin();
-        self.locate_open(at, &guard).unwrap_or_else(|| self.locate_closed(at, &guard))
-    }
-
-    /// The same while everybody runs; `None` where that is no proof.
-    fn locate_open(&self, at: Granule, guard: &Guard) -> Option<Where> {
-        if self.is_kept(at) || self.carve_open(at) {
-            return Some(Where::Quarantined);
-        }
-        match self.tree.find(at, guard)? {
-            // Whoever frees the block clears its word first, and then looks
-            // whether to keep it: so after our mark it sees our note.
-            Found::Immediate(..) => self.tree.poison_immediate(at).map(|word| marked(at, word)),
-            Found::Descriptor(peeked) => peeked.try_get().map(Where::Typed),
-        }
-    }
-
-    /// Carves a granule out of the forest, inside a bracket.
-    fn carve_open(&self, at: Granule) -> bool {
-        self.with_shared_slot(|_| self.carve_forest(at))
-    }
-
-    fn carve_forest(&self, at: Granule) -> bool {
-        let one = Block::containing(at, Order::ZERO);
-        let carved = self.stock.forest.carve(one, &mut self.stock.reserve.lock());
-        let is_free = carved.is_some();
-        if let Some(block) = carved {
-            self.settle_carved(at, block);
-        }
-        is_free
-    }
-
-    /// The same with every hand closed.
-    fn locate_closed(&self, at: Granule, guard: &Guard) -> Where {
-        let closed = self.gate.close();
-        let one = Block::containing(at, Order::ZERO);
-        // Where it can be carved.
-        closed.give_kept(&self.stock, |block| block.covers(one));
-        if self.is_kept(at) || self.carve_forest(at) {
-            return Where::Quarantined;
-        }
-        let in_hand = || closed.slots().any(|slot| slot.carve(one)).then_some(one);
-        if let Some(block) = in_hand().or_else(|| self.carve_claimed(at)) {
-            self.settle_carved(at, block);
-            return Where::Quarantined;
-        }
-        let found = match self.tree.find(at, guard) {
-            None => return Where::Word(OwnerId::RESOURCE, None, "bare"),
-            Some(Found::Immediate(..)) => self.tree.poison_immediate(at),
-            Some(Found::Descriptor(peeked)) => {
-                return peeked.try_get().map_or(Where::Dying, Where::Typed);
-            }
-        };
-        drop(closed);
-        found.map_or(Where::Dying, |word| marked(at, word))
-    }
-
-    fn carve_claimed(&self, at: Granule) -> Option<Block> {
-        self.closing.carve(at, &mut self.stock.reserve.lock())
-    }
-
-    /// Whether a granule on record is out of circulation.
-    fn is_kept(&self, at: Granule) -> bool {
-        self.stock.poison.get(at) == Some(Poisoned::Quarantined)
-            || self.stock.poison.keep_beside(at)
-    }
-}
-
-/// What a marked word says.
-fn marked(at: Granule, word: Immediate) -> Where {
-    match word.subtype {
-        // Kept by a free between our note and our look.
-        Subtype::Quarantine => Where::Quarantined,
-        subtype => {
-            let block = Block::containing(at, word.order);
-            Where::Word(word.owner, Some(block), subtype_name(subtype))
-        }
-    }
-}
-
-fn subtype_name(subtype: Subtype) -> &'static str {
-    match subtype {
-        Subtype::Raw => "raw",
-        Subtype::Reserved => "reserved",
-        Subtype::Guard => "guard",
-        Subtype::Offline => "offline",
-        Subtype::Reporting => "reporting",
-        Subtype::Quarantine => "quarantine",
-        _ => "user",
     }
 }
 
