@@ -8,10 +8,9 @@
 //!
 //! # What always holds
 //!
-//! - A [`Page`], or a [`PageArray`], exists only in memory that it has to itself. Where pages are the
-//!   system's (`std`, Linux, pages of 4 KiB) it fills one; elsewhere it is an
-//!   ordinary box, and giving back only stores zeros.
-//! - A page of the pool is all zero.
+//! A [`Page`], or a [`PageArray`], exists only in memory that it has to itself.
+//! Where pages are the system's (`std`, Linux, pages of 4 KiB) it fills one;
+//! elsewhere it is an ordinary box, and giving back only stores zeros.
 //!
 //! # Why giving back is safe, whoever looks at the same time
 //!
@@ -26,7 +25,13 @@
 //! # Sharing and cost
 //!
 //! Any thread. Making and dropping one takes a lock; dropping and giving back,
-//! a system call. Address space of pages that were dropped is kept for the next.
+//! a system call.
+
+mod array;
+#[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle)), not(miri)))]
+mod system;
+
+pub use array::PageArray;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::zeroed::{Lines, Zeroed};
@@ -195,253 +200,9 @@ impl<T: Blank + fmt::Debug> fmt::Debug for PageBox<T> {
     }
 }
 
-/// An array on pages of its own, all zero at first; pages that were never
-/// written take no memory. One that a page could hold is an ordinary box.
-///
-/// # Invariants
-///
-/// `first` is the first of `len` live items, this array's own: mapped, if it
-/// [has pages](Self::has_pages), else a box of the global allocator.
-pub struct PageArray<T: Blank> {
-    first: NonNull<T>,
-    len: usize,
-}
-
-// SAFETY: sending the array sends what it owns.
-unsafe impl<T: Blank + Send> Send for PageArray<T> {}
-// SAFETY: it gives out shared references to what it owns, and no others.
-unsafe impl<T: Blank + Sync> Sync for PageArray<T> {}
-
-impl<T: Blank> PageArray<T> {
-    /// One of no items, which needs no memory.
-    pub const fn empty() -> Self {
-        // INVARIANT: no items.
-        Self { first: NonNull::dangling(), len: 0 }
-    }
-
-    /// Whether an array of so many items is on pages of the system, whose memory can
-    /// go back.
-    pub fn would_have_pages(len: usize) -> bool {
-        let is_large = size_of::<T>().saturating_mul(len) > PAGE;
-        is_large && align_of::<T>() <= PAGE && system::has_pages()
-    }
-
-    /// Whether this one is.
-    pub fn has_pages(&self) -> bool {
-        Self::would_have_pages(self.len)
-    }
-
-    /// Asks for huge pages, if it has pages: for an array that is written all over,
-    /// and that somebody looks into all over. Of one that is not it may take more
-    /// memory than is written.
-    pub fn ask_for_huge(&self) {
-        if self.has_pages() {
-            system::ask_for_huge(self.first.cast(), size_of::<T>() * self.len);
-        }
-    }
-
-    /// A zeroed one of `len` items, or `None` when memory is out, or for none.
-    ///
-    /// ```
-    /// use potad_memdesc::{Lines, PageArray};
-    /// use potad_memdesc::sync::atomic::{AtomicU64, Ordering};
-    ///
-    /// let rows = PageArray::<Lines<AtomicU64, 8>>::zeroed(1000).unwrap();
-    /// rows[100][3].store(7, Ordering::Relaxed);
-    /// rows.give_back(64..128);
-    /// assert_eq!(rows[100][3].load(Ordering::Relaxed), 0);
-    /// ```
-    pub fn zeroed(len: usize) -> Option<Self> {
-        let bytes = size_of::<T>().checked_mul(len).filter(|&bytes| bytes != 0)?;
-        if Self::would_have_pages(len) {
-            // INVARIANT: mapped for us alone, and zero, which `Zeroed` makes
-            // values.
-            return system::map(bytes).map(|first| Self { first: first.cast(), len });
-        }
-        let mut items = alloc::vec::Vec::new();
-        items.try_reserve_exact(len).ok()?;
-        items.resize_with(len, T::default);
-        let items = alloc::boxed::Box::into_raw(items.into_boxed_slice());
-        // INVARIANT: a box of the global allocator, just made.
-        NonNull::new(items.cast::<T>()).map(|first| Self { first, len })
-    }
-
-    /// The first item, for whoever keeps items by address.
-    pub fn as_ptr(&self) -> NonNull<T> {
-        self.first
-    }
-
-    /// Stores zero into every word of some items, and gives the memory of the
-    /// pages that they fill to the system where that can be done; returns how
-    /// many bytes that was. An empty range, or one that the array has not all
-    /// of, is left alone.
-    pub fn give_back(&self, items: core::ops::Range<usize>) -> usize {
-        let Some(some) = self.get(items) else { return 0 };
-        let range = some.as_ptr_range();
-        let (first, end) =
-            (range.start.addr().next_multiple_of(PAGE), range.end.addr() & !(PAGE - 1));
-        if !self.has_pages() || first >= end {
-            some.iter().for_each(T::blank);
-            return 0;
-        }
-        let inside = |item: &&T| {
-            let at = core::ptr::from_ref(*item).addr();
-            first <= at && at + size_of::<T>() <= end
-        };
-        let pages = range.start.cast_mut().map_addr(|_| first).cast();
-        let given = match NonNull::new(pages) {
-            Some(pages) if system::give_back(pages, end - first) => end - first,
-            _ => 0,
-        };
-        some.iter().filter(|item| given == 0 || !inside(item)).for_each(T::blank);
-        given
-    }
-}
-
-impl<T: Blank> Deref for PageArray<T> {
-    type Target = [T];
-
-    #[inline]
-    fn deref(&self) -> &[T] {
-        // SAFETY: `len` live items, by the invariant; only shared references are
-        // made.
-        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.len) }
-    }
-}
-
-impl<T: Blank> Drop for PageArray<T> {
-    fn drop(&mut self) {
-        if self.len == 0 {
-            return;
-        }
-        if self.has_pages() {
-            // Atomics need no drop.
-            return system::unmap(self.first.cast(), size_of::<T>() * self.len);
-        }
-        let items = core::ptr::slice_from_raw_parts_mut(self.first.as_ptr(), self.len);
-        // SAFETY: of the global allocator, and nobody uses it any more.
-        drop(unsafe { alloc::boxed::Box::from_raw(items) });
-    }
-}
-
-impl<T: Blank> fmt::Debug for PageArray<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PageArray({} items)", self.len)
-    }
-}
-
 impl<T: fmt::Debug> fmt::Debug for Page<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Page").field(&self.0).finish()
-    }
-}
-
-#[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle)), not(miri)))]
-mod system {
-    //! The pool of pages, mapped a block at a time.
-
-    use super::PAGE;
-    use crate::sync::Mutex;
-    use alloc::vec::Vec;
-    use core::ptr::{self, NonNull};
-    use rustix::mm::Advice::{self, LinuxHugepage};
-    use rustix::mm::{MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-
-    /// Pages of the first block and of the largest.
-    const FIRST: usize = 16;
-    const LARGEST: usize = 4096;
-    /// Pages of a block that asks for huge pages: by then the pool is as large
-    /// itself, and look-ups all over it cost a walk of the page tables each (85 ns
-    /// against 54 for a random free in 1 TiB).
-    const HUGE: usize = 512;
-
-    /// Pages that nobody has.
-    struct Pool {
-        /// All of them zero. Has room for every page there is.
-        free: Vec<NonNull<u8>>,
-        made: usize,
-    }
-
-    // SAFETY: the pages are nobody's.
-    unsafe impl Send for Pool {}
-
-    static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), made: 0 });
-
-    /// Whether pages are as large as we take them to be.
-    #[inline]
-    pub(super) fn has_pages() -> bool {
-        cfg!(target_arch = "x86_64") || rustix::param::page_size() == PAGE
-    }
-
-    pub(super) fn take() -> Option<NonNull<u8>> {
-        let mut pool = POOL.lock();
-        if pool.free.is_empty() {
-            grow(&mut pool)?;
-        }
-        pool.free.pop()
-    }
-
-    pub(super) fn pool_pages() -> (usize, usize) {
-        let pool = POOL.lock();
-        (pool.made - pool.free.len(), pool.made)
-    }
-
-    fn grow(pool: &mut Pool) -> Option<()> {
-        let count = pool.made.clamp(FIRST, LARGEST);
-        let room = pool.made + count - pool.free.len();
-        pool.free.try_reserve(room).ok()?;
-        let block = map(count * PAGE)?;
-        if count >= HUGE {
-            ask_for_huge(block, count * PAGE);
-        }
-        pool.made += count;
-        for at in (0..count).rev() {
-            // SAFETY: within the block just mapped.
-            pool.free.push(unsafe { block.add(at * PAGE) });
-        }
-        Some(())
-    }
-
-    /// Private, anonymous pages for so many bytes: zero, and no memory until they
-    /// are written.
-    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping where the system likes, over nothing.
-        let mapped = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::PRIVATE) };
-        NonNull::new(mapped.ok()?.cast())
-    }
-
-    /// Undoes [`map`].
-    pub(super) fn unmap(first: NonNull<u8>, bytes: usize) {
-        // SAFETY: mapped for its owner alone, who is being dropped.
-        let undone = unsafe { munmap(first.as_ptr().cast(), bytes) };
-        debug_assert!(undone.is_ok(), "what was mapped can be unmapped");
-    }
-
-    /// Hints that they be huge ones.
-    pub(super) fn ask_for_huge(first: NonNull<u8>, bytes: usize) {
-        // SAFETY: pages that we have mapped; what they read as stays.
-        let hint = unsafe { madvise(first.as_ptr().cast(), bytes, LinuxHugepage) };
-        // Pages of the ordinary size are as good, and slower.
-        let _refused = hint.is_err();
-    }
-
-    /// Takes a page back that nobody uses any more.
-    pub(super) fn give(page: NonNull<u8>) {
-        if !give_back(page, PAGE) {
-            // SAFETY: a page of the pool, whose owner has given it up.
-            unsafe { page.write_bytes(0, PAGE) };
-        }
-        // There is room for every page: no allocation.
-        POOL.lock().free.push(page);
-    }
-
-    /// Lets the system have the memory of pages; whether it took it.
-    pub(super) fn give_back(first: NonNull<u8>, bytes: usize) -> bool {
-        // SAFETY: whole pages of a private anonymous mapping of ours, which hold
-        // `Blank` values or nothing: that all of it becomes zero while others
-        // look is what such a type allows. See the module.
-        unsafe { madvise(first.as_ptr().cast(), bytes, Advice::LinuxDontNeed) }.is_ok()
     }
 }
 
