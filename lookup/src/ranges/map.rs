@@ -1,8 +1,10 @@
-//! The map itself: what it is made of, and how it is changed.
+//! The map itself: what it is made of, and the ways to change it.
+
+mod change;
 
 use super::bits::TOP;
 use super::build::copy_tree;
-use super::edit::{Edit, Old, Way, top_of};
+use super::edit::Edit;
 use super::find::descend;
 use super::node::{Item, View, publishing};
 use super::retire::{Batch, Retired, give_all_back, retire_all};
@@ -16,11 +18,6 @@ use core::marker::PhantomData;
 use memdesc::sync::Mutex;
 use memdesc::sync::atomic::AtomicPtr;
 use memdesc::{Guard, seeded};
-
-/// Nodes that are retired together.
-const BATCH: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
-/// Nodes that one change replaces at most: two paths, and the root.
-const MOST_REPLACED: usize = 2 * TOP as usize + 2;
 
 /// From ranges of addresses to values; see the module's documentation for the
 /// whole picture.
@@ -319,89 +316,6 @@ impl<V: Value> Ranges<V> {
 
     fn writer(&self) -> memdesc::sync::MutexGuard<'_, Writer> {
         self.shared.writer.lock()
-    }
-
-    /// Takes the lock, asks `may` and changes.
-    fn change(
-        &self,
-        range: Addresses,
-        value: Option<V>,
-        may: impl FnOnce(Option<View<'_>>) -> Result<(), RangesError>,
-    ) -> Result<(), RangesError> {
-        // Dropped last, out of the lock, if it is not used.
-        let value = value.map(|value| Unit::<V>(Word::of_value(value.into_raw()), PhantomData));
-        if seeded!("range asked before the lock") {
-            let _guard = memdesc::pin();
-            may(self.root_view())?;
-            let mut writer = self.writer();
-            self.change_locked(&mut writer, range, value.as_ref().map(|unit| unit.0))?;
-            self.unlock(writer);
-            return Ok(());
-        }
-        let mut writer = self.writer();
-        may(self.root_view())?;
-        if seeded!("range replaced in two steps") {
-            self.change_locked(&mut writer, range, None)?;
-        }
-        self.change_locked(&mut writer, range, value.as_ref().map(|unit| unit.0))?;
-        self.unlock(writer);
-        Ok(())
-    }
-
-    /// Changes; the value is lent.
-    fn change_locked(
-        &self,
-        writer: &mut Writer,
-        range: Addresses,
-        value: Option<Word>,
-    ) -> Result<(), RangesError> {
-        let no_memory = RangesError::OutOfMemory { asked: range };
-        writer.slab.collect(&self.shared.returned);
-        writer.retired.try_reserve(MOST_REPLACED).map_err(|_| no_memory)?;
-        let before = writer.retired.len();
-        let (slab, retired) = (&mut writer.slab, &mut writer.retired);
-        let mut edit = Edit::<V> { slab, retired, value, of: PhantomData };
-        let root = self.root_word();
-        let changed = edit.slot(top_of(root), TOP, range, Way::Single).and_then(|change| {
-            let Some(change) = change else { return Ok(None) };
-            Ok(Some((edit.root(change.now)?, change.old)))
-        });
-        match changed {
-            Ok(None) => {}
-            Ok(Some((newer, old))) => {
-                self.root.store(newer.0, publishing());
-                if old == Old::Gone && !root.is_none() {
-                    writer.retired.push(Retired { link: root, gone: u64::MAX });
-                }
-            }
-            Err(stopped) => {
-                writer.retired.truncate(before);
-                return Err(stopped.error(range));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the lock back, and retires a full batch after that: a pin may run
-    /// the drops of what others retired.
-    fn unlock(&self, mut writer: memdesc::sync::MutexGuard<'_, Writer>) {
-        if writer.retired.len() < BATCH {
-            return;
-        }
-        // Without memory to hand it over it waits for the next change.
-        let Some(batch) = Batch::of(&mut writer.retired) else { return };
-        drop(writer);
-        retire_all::<V>(self.shared.clone(), batch);
-    }
-}
-
-/// A unit that is dropped unless a change took others of it.
-struct Unit<V: Value>(Word, PhantomData<V>);
-
-impl<V: Value> Drop for Unit<V> {
-    fn drop(&mut self) {
-        // SAFETY: made of a `V`, whose unit this is.
-        drop(unsafe { V::from_raw(self.0.raw()) });
     }
 }
 
