@@ -78,6 +78,8 @@ mod next;
 mod node;
 mod prune;
 mod publish;
+#[cfg(all(test, not(loom)))]
+mod ram;
 mod ranges;
 mod signal;
 mod slots;

@@ -154,22 +154,8 @@ impl<H: Home> Tree<H> {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use memdesc::{Dead, Granule, Keep, Kinds, Order, OwnerId};
-
-    struct Ram(Kinds);
-    impl Home for Ram {
-        fn kinds(&self) -> &Kinds {
-            &self.0
-        }
-        fn teardown(dead: Dead<Self>) {
-            let _leaks = dead;
-        }
-    }
-
-    struct Folio;
-    impl Descriptor for Folio {
-        const NAME: &'static str = "folio";
-    }
+    use crate::ram::{Folio, Ram};
+    use memdesc::{Granule, Keep, Kinds, Order, OwnerId};
 
     /// Every look-up pays for a rise. A word that covers a node which goes with it
     /// is not one: nobody can have passed it.

@@ -104,23 +104,8 @@ impl<H: Home> Walk<'_, '_, H> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use memdesc::{Dead, Descriptor, Fresh, Immediate, Kinds, Order, OwnerId, Subtype, Word};
-
-    struct Ram(Kinds);
-    impl Home for Ram {
-        fn kinds(&self) -> &Kinds {
-            &self.0
-        }
-        fn teardown(dead: Dead<Self>) {
-            // What is broken here leaks.
-            let _kept = dead;
-        }
-    }
-
-    struct Folio;
-    impl Descriptor for Folio {
-        const NAME: &'static str = "folio";
-    }
+    use crate::ram::{Folio, Ram};
+    use memdesc::{Fresh, Immediate, Kinds, Order, OwnerId, Subtype, Word};
 
     fn block(at: u64, order: u32) -> Block {
         Block::new(Granule(at), Order::new(order).unwrap()).unwrap()

@@ -27,8 +27,9 @@
 //!
 //! # Sharing and cost
 //!
-//! Any thread may read or install. A near word costs no load but its own; one in
-//! tables two more below index `2^18`, one more per nine bits above that. A chunk and a
+//! Any thread may read or install. A near word costs no load that waits for another
+//! (its array's address and length lie in the array); one in tables two below index
+//! `2^18`, one more per nine bits above that. A chunk and a
 //! table are 4 KiB each, near chunks that are absent address space alone.
 
 mod near;
@@ -99,8 +100,8 @@ macro_rules! root {
 }
 
 impl Words {
-    /// An array whose words up to `last` will be wanted, and hardly any from
-    /// `reach` on.
+    /// An array whose words up to `last` will be wanted, and none from `reach` on,
+    /// which is above.
     pub(crate) fn up_to(last: u64, reach: u64) -> Self {
         Self { near: Near::up_to(last, reach), ..Self::default() }
     }

@@ -95,23 +95,24 @@ impl Kept {
     pub(super) fn drain_small(&self) -> impl Iterator<Item = Code> {
         // (In models, where all share a place, none are.)
         let small = if cfg!(any(loom, shuttle)) { 0 } else { REGION_ORDER - LEAST };
-        let places = self.0.iter().take(small as usize);
-        places.filter_map(|place| {
-            let code = Code::from_bits(place.load(Ordering::Relaxed))?;
-            place.store(NONE, Ordering::Relaxed);
-            Some(code)
-        })
+        Self::drain_of(self.0.iter().take(small as usize), |_| true)
     }
 
     /// Takes out the blocks that `is_wanted`.
     pub(super) fn drain(&self, is_wanted: impl Fn(Block) -> bool) -> impl Iterator<Item = Code> {
-        let wanted = self.0.iter().filter_map(move |place| {
+        Self::drain_of(self.0.iter(), is_wanted)
+    }
+
+    fn drain_of<'p>(
+        places: impl Iterator<Item = &'p AtomicU64>,
+        is_wanted: impl Fn(Block) -> bool,
+    ) -> impl Iterator<Item = Code> {
+        places.filter_map(move |place| {
             let code = Code::from_bits(place.load(Ordering::Relaxed))?;
-            is_wanted(code.block()).then_some((place, code))
-        });
-        wanted.map(|(place, code)| {
-            place.store(NONE, Ordering::Relaxed);
-            code
+            is_wanted(code.block()).then(|| {
+                place.store(NONE, Ordering::Relaxed);
+                code
+            })
         })
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! # What always holds
 //!
-//! - A chunk whose bit is not set is all zero: nobody has written to it, and where the
-//!   array has pages, its own takes no memory.
+//! - A chunk whose bit is not set is all zero, for who writes to a word has it made
+//!   present before; where the array has pages, the chunk's own takes no memory. (But for
+//!   a free of what was never given out, by a handle made of an address.)
 //! - A bit that is set stays so. Whoever sees it (Acquire) sees what was made present
 //!   before (Release).
 //!
@@ -46,8 +47,8 @@ impl Default for Near {
 }
 
 impl Near {
-    /// Words up to `last`, or none if that is too many here, or memory is out.
-    /// From `reach` on there will be hardly any.
+    /// Words up to `last`, or as many of them as can be mapped; none where memory is
+    /// out. None from `reach` on, which is above `last`.
     pub(super) fn up_to(last: u64, reach: u64) -> Self {
         if cfg!(any(loom, shuttle)) {
             return Self::default();
@@ -55,7 +56,7 @@ impl Near {
         let small = last < FAN as u64;
         let len = match small {
             true => (last + 1).next_multiple_of(LINE),
-            false => (last + 1).saturating_mul(ROOM).min(reach).max(last + 1).min(MOST),
+            false => (last + 1).saturating_mul(ROOM).min(reach).min(MOST),
         };
         let is_apt = small || PageArray::<AtomicU64>::would_have_pages(len as usize);
         if !is_apt {

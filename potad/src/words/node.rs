@@ -194,37 +194,26 @@ impl<N: Tabled> Node for Table<N> {
     }
 
     fn give_back_in(&self, base: u64, first: u64, last: u64, budget: &mut u32) -> Option<u64> {
-        self.between(base, first, last)
+        between(self, base, first, last)
             .find_map(|(at, node)| node.give_back_in(at, first, last, budget))
     }
 
     fn page_bytes(&self, base: u64, first: u64, last: u64) -> usize {
-        self.between(base, first, last).map(|(at, node)| node.page_bytes(at, first, last)).sum()
+        between(self, base, first, last).map(|(at, node)| node.page_bytes(at, first, last)).sum()
     }
 }
 
 /// The nodes of a table that have to do with some words, and the first word of each.
-trait Between<N> {
-    fn between<'t>(
-        &'t self,
-        base: u64,
-        first: u64,
-        last: u64,
-    ) -> impl Iterator<Item = (u64, &'t N)>
-    where
-        N: 't;
-}
-
-impl<N: Tabled> Between<N> for Table<N> {
-    fn between<'t>(&'t self, base: u64, first: u64, last: u64) -> impl Iterator<Item = (u64, &'t N)>
-    where
-        N: 't,
-    {
-        let nodes = (0..).zip(self.iter()).filter_map(|(child, slot)| Some((child, slot.get()?)));
-        nodes
-            .map(move |(child, node): (u64, &N)| (base + (child << N::REACH), node))
-            .filter(move |(at, _)| *at <= last && first <= at + ((1 << N::REACH) - 1))
-    }
+fn between<N: Tabled>(
+    table: &Table<N>,
+    base: u64,
+    first: u64,
+    last: u64,
+) -> impl Iterator<Item = (u64, &N)> {
+    let nodes = (0..).zip(table.iter()).filter_map(|(child, slot)| Some((child, slot.get()?)));
+    nodes
+        .map(move |(child, node): (u64, &N)| (base + (child << N::REACH), node))
+        .filter(move |(at, _)| *at <= last && first <= at + ((1 << N::REACH) - 1))
 }
 
 /// What a table may be of: says where such tables are put by.

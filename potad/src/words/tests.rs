@@ -230,3 +230,33 @@ fn near_words_are_counted_present_and_found_as_far_as_they_go() {
     let most = Words::up_to(u64::MAX >> 7, u64::MAX >> 7);
     assert!(most.get_near((1 << 24) - 1).is_some() && most.get_near(1 << 24).is_none());
 }
+
+/// Whether the mapping of an address has asked for huge pages; `None` where the kernel
+/// does not tell.
+#[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle, miri))))]
+fn is_huge<T>(at: &T) -> Option<bool> {
+    extern crate std;
+    let told = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+    let maps = std::fs::read_to_string("/proc/self/smaps").ok().filter(|_| told)?;
+    let at = core::ptr::from_ref(at).addr();
+    let has_it = |line: &&str| {
+        let bounds = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let parsed = bounds.map(|ends| [ends.0, ends.1].map(|end| usize::from_str_radix(end, 16)));
+        matches!(parsed, Some([Ok(low), Ok(high)]) if (low..high).contains(&at))
+    };
+    let mut lines = maps.lines().skip_while(|line| !has_it(line));
+    let flags = lines.find(|line| line.starts_with("VmFlags:"))?;
+    Some(flags.split(' ').any(|flag| flag == "hg"))
+}
+
+#[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle, miri))))]
+#[test]
+fn an_array_asks_for_huge_pages_once_two_mebibytes_are_in_use() {
+    let fan = FAN as u64;
+    let words = Words::up_to(600 * fan, u64::MAX);
+    let after = |chunk: u64| is_huge(words.install(chunk * fan).unwrap());
+    let Some(first) = after(0) else { return };
+    assert!(!first);
+    assert!((1..511).all(|chunk| words.install(chunk * fan).is_ok()));
+    assert_eq!((after(510), after(511)), (Some(false), Some(true)));
+}
