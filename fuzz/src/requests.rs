@@ -68,7 +68,7 @@ fn tell(world: World, mut bytes: Bytes<'_>, check_every: u32) -> (Tally, World) 
         tally.count(operation, was_done);
         steps += 1;
         if steps.is_multiple_of(check_every) {
-            story.world.check();
+            story.world.check_midway();
         }
     }
     (tally, story.end())
@@ -429,7 +429,7 @@ impl Story {
 
     /// Everything goes back, and all is as it was.
     fn end(mut self) -> World {
-        self.world.check();
+        self.world.check_midway();
         while let Some(run) = self.runs.pop() {
             let freed = run.granules();
             self.world.zone.free_run(run).expect("live");

@@ -142,24 +142,44 @@ impl<H: Home> Tree<H> {
         range: Granules,
     ) -> Option<Next<'a>> {
         let (first, last) = (place_of(range.first(), level), place_of(range.last(), level));
-        (first..=last).find_map(|place| {
-            let slot = &group[place];
-            // `Acquire` pairs with the Release store of a word or a link.
-            let word = slot.load(memdesc::weakened!("next relaxed", Acquire));
-            if word.is_empty() {
-                return None;
-            }
+        let mut from = first;
+        while let Some((place, word)) = first_used(group, from, last) {
+            from = place + 1;
             // The slot's granules: the range has the bits above the group.
             let size = 1u64 << (ORDERS_PER_LEVEL * level);
             let offset = ((place - first) as u64).checked_mul(size)?;
             let at = Granule((range.first().0 & !(size - 1)).checked_add(offset)?);
             let Some(link) = word.link() else {
-                return Some(Next { at, level, slot, word });
+                return Some(Next { at, level, slot: &group[place], word });
             };
             let part = slot_block(at, level).granules().intersection(range)?;
-            self.next_in_node(self.follow(link), level.checked_sub(1)?, part)
-        })
+            let below = self.next_in_node(self.follow(link), level.checked_sub(1)?, part);
+            if below.is_some() {
+                return below;
+            }
+        }
+        None
     }
+}
+
+/// The first place of a group, from `first` to `last`, whose slot holds a word, and
+/// that word.
+#[inline]
+fn first_used(group: &Group, first: usize, last: usize) -> Option<(usize, Word)> {
+    let mut place = first;
+    while place <= last {
+        // `Acquire` pairs with the Release store of a word or a link.
+        let word = group[place].load(memdesc::weakened!("next relaxed", Acquire));
+        if !word.is_empty() {
+            return Some((place, word));
+        }
+        place += 1;
+        // Empty slots come in rows.
+        while group.get(place..place + 8).is_some_and(AtomicWord::all_empty) {
+            place += 8;
+        }
+    }
+    None
 }
 
 /// The last granule that the 64 slots from index `first` stand for.

@@ -105,7 +105,7 @@ fn tell(world: World, mut bytes: Bytes<'_>, check_every: u32) -> (Tally, World) 
         story.tally.count(operation, was_done);
         steps += 1;
         if steps.is_multiple_of(check_every) {
-            story.world.check();
+            story.world.check_midway();
         }
     }
     story.end()
@@ -259,7 +259,7 @@ impl Story {
 
     /// Everything goes back, and all is as it was.
     fn end(mut self) -> (Tally, World) {
-        self.world.check();
+        self.world.check_midway();
         while !self.removals.is_empty() {
             self.removals.pop().expect("not empty").cancel();
             self.world.stays(self.removals.len());

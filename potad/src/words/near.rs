@@ -30,7 +30,7 @@ const ROOM: u64 = 8;
 /// one present where another is finds its summaries there.
 const LINE: u64 = FAN as u64 / 64;
 /// Chunks in use that make an array ask for huge pages.
-const HUGE: u32 = 512;
+const HUGE: u64 = 512;
 
 /// See the module.
 #[derive(Debug)]
@@ -38,15 +38,22 @@ pub(super) struct Near {
     words: PageArray<AtomicU64>,
     /// A bit for each chunk.
     present: Vec<AtomicU64>,
+    /// How many are set: hundreds of words of bits are too many to be added up by each
+    /// who asks.
+    used: AtomicU64,
 }
 
 impl Default for Near {
     fn default() -> Self {
-        Self { words: PageArray::empty(), present: Vec::new() }
+        Self::of(PageArray::empty(), Vec::new())
     }
 }
 
 impl Near {
+    fn of(words: PageArray<AtomicU64>, present: Vec<AtomicU64>) -> Self {
+        Self { words, present, used: AtomicU64::new(0) }
+    }
+
     /// Words up to `last`, or as many of them as can be mapped; none where memory is
     /// out. None from `reach` on, which is above `last`.
     pub(super) fn up_to(last: u64, reach: u64) -> Self {
@@ -69,7 +76,7 @@ impl Near {
             return Self::default();
         };
         present.resize_with(bits, AtomicU64::default);
-        Self { words, present }
+        Self::of(words, present)
     }
 
     #[inline(always)]
@@ -100,9 +107,11 @@ impl Near {
         let word = self.get(index)?;
         let chunk = index as usize / FAN;
         if !self.is_present(chunk) {
+            let bit = 1 << (chunk % 64);
             // Release: see the module.
-            self.present.get(chunk / 64)?.fetch_or(1 << (chunk % 64), Ordering::AcqRel);
-            if self.words.len() / FAN > HUGE as usize && self.count() == HUGE {
+            let before = self.present.get(chunk / 64)?.fetch_or(bit, Ordering::AcqRel);
+            // Relaxed: a count, of which nothing follows but the hint.
+            if before & bit == 0 && self.used.fetch_add(1, Ordering::Relaxed) + 1 == HUGE {
                 self.words.ask_for_huge();
             }
         }
@@ -115,18 +124,16 @@ impl Near {
         bits.is_some_and(|bits| bits.load(Ordering::Acquire) >> (chunk % 64) & 1 != 0)
     }
 
-    /// Chunks that are present.
-    fn count(&self) -> u32 {
-        self.present.iter().map(|bits| bits.load(Ordering::Relaxed).count_ones()).sum()
-    }
-
     /// The first words of chunks that are present and lie, in part at least, in
     /// `first..=last`.
     fn present_in(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
         let (fan, end) = (FAN as u64, (self.words.len() as u64).min(last.saturating_add(1)));
-        let chunks =
-            (first / fan..end.div_ceil(fan)).filter(|&chunk| self.is_present(chunk as usize));
-        chunks.map(move |chunk| chunk * fan)
+        let (from, to) = (first / fan, end.div_ceil(fan));
+        // (Not chunk by chunk: most of a large array is absent.)
+        let bits = self.present.iter().zip(0..to.div_ceil(64)).skip((from / 64) as usize);
+        bits.flat_map(|(bits, at)| ones(bits.load(Ordering::Acquire)).map(move |bit| at * 64 + bit))
+            .filter(move |chunk| (from..to).contains(chunk))
+            .map(move |chunk| chunk * fan)
     }
 
     pub(super) fn visit(&self, first: u64, last: u64, visitor: &mut ChunkVisitor<'_>) {
@@ -165,9 +172,18 @@ impl Near {
     /// Bytes of chunks that are present, and of the bits.
     pub(super) fn bytes(&self) -> usize {
         let words = match self.words.has_pages() {
-            true => self.count() as usize * FAN,
+            true => self.used.load(Ordering::Relaxed) as usize * FAN,
             false => self.words.len(),
         };
         (words + self.present.len()) * size_of::<AtomicU64>()
     }
+}
+
+/// The places of the bits that are set, from the lowest on.
+fn ones(mut bits: u64) -> impl Iterator<Item = u64> {
+    core::iter::from_fn(move || {
+        let lowest = (bits != 0).then(|| bits.trailing_zeros())?;
+        bits &= bits - 1;
+        Some(lowest.into())
+    })
 }
