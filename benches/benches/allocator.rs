@@ -5,7 +5,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
 use memdesc::Order;
 use potad_benches::subject::{Reference, Shape, Subject, Visitor, visit_others, visit_ours};
-use potad_benches::workload::{Bulk, Call, Churn, batches, bulk, pairs};
+use potad_benches::workload::{Bulk, Call, Churn, Replaced, batches, bulk, pairs};
 use std::time::Duration;
 
 /// Largest number of operations that one sample is asked for, so that slow
@@ -20,6 +20,7 @@ enum Workload {
     BulkFreeInOrder,
     BulkFreeShuffled,
     Churn,
+    Replace(u32),
 }
 
 /// One workload over all subjects.
@@ -37,9 +38,17 @@ impl Visitor for Bench<'_, '_> {
         };
         let workload = self.workload;
         let mut hand = subject.hand();
-        // Only churn has a state that lives across samples.
+        // These two have a state that lives across samples.
         let mut churn = match workload {
             Workload::Churn => Some(Churn::new(&mut hand, granules / 4 * 3, 7)),
+            _ => None,
+        };
+        let mut replaced = match workload {
+            Workload::Replace(order) => {
+                let order = Order::new(order).unwrap_or(Order::ZERO);
+                let live = if S::LINEAR { 512 } else { 4096 };
+                Replaced::new(&mut hand, order, live)
+            }
             _ => None,
         };
         self.group.bench_function(S::NAME, |bencher| {
@@ -52,6 +61,9 @@ impl Visitor for Bench<'_, '_> {
                     }
                     Workload::Batch => (batches(&mut hand, Order::ZERO, ops / 32), ops / 32 * 32),
                     Workload::Churn => (churn.as_mut().map(|churn| churn.run(&mut hand, ops)), ops),
+                    Workload::Replace(_) => {
+                        (replaced.as_mut().and_then(|live| live.run(&mut hand, ops)), ops)
+                    }
                     Workload::BulkAlloc => phase(&mut hand, ops, granules, |bulk| bulk.alloc),
                     Workload::BulkFreeInOrder => {
                         phase(&mut hand, ops, granules, |bulk| bulk.free_in_order)
@@ -65,6 +77,9 @@ impl Visitor for Bench<'_, '_> {
         });
         if let Some(churn) = churn {
             churn.drain(&mut hand);
+        }
+        if let Some(replaced) = replaced {
+            replaced.drain(&mut hand);
         }
     }
 }
@@ -89,6 +104,8 @@ fn allocator(criterion: &mut Criterion) {
         ("bulk free in order", Workload::BulkFreeInOrder),
         ("bulk free shuffled", Workload::BulkFreeShuffled),
         ("churn at 75 %", Workload::Churn),
+        ("one of order 0 replaced", Workload::Replace(0)),
+        ("one of order 4 replaced", Workload::Replace(4)),
     ];
     for (name, workload) in workloads {
         let mut group = criterion.benchmark_group(name);

@@ -2,7 +2,7 @@
 //! larger is broken for it.
 
 use potad::memdesc::{Granule, Order};
-use potad::{BareBlock, Hand, Potad, Resource, Zone};
+use potad::{BareBlock, Class, Hand, Potad, Resource, Zone};
 
 /// Granules below one word of level 1.
 const WORD: u64 = 1 << 12;
@@ -73,4 +73,86 @@ fn what_merged_or_was_taken_meanwhile_is_passed_by() {
         .chain([kept, got, taken])
         .for_each(|block| hand.free_bare(block).unwrap());
     assert_eq!(ram.validate(), Ok(32 * WORD));
+}
+
+/// A full resource of small blocks, and a hole that `other` has left in the last region,
+/// where the hand is.
+fn with_a_hole_nearby(
+    hand: &mut Hand,
+    other: &mut Hand,
+    order: Order,
+) -> (Vec<Option<BareBlock>>, Granule) {
+    let mut live = fill(hand, order);
+    let [hole] = free_at(other, &mut live, [60 * 64])[..] else { unreachable!("one") };
+    other.flush();
+    (live, hole)
+}
+
+/// Frees the blocks at these granules.
+fn free_at<const N: usize>(
+    hand: &mut Hand,
+    live: &mut [Option<BareBlock>],
+    at: [u64; N],
+) -> Vec<Granule> {
+    let free = |at: u64| {
+        let found = live
+            .iter_mut()
+            .find(|block| block.as_ref().is_some_and(|block| block.base() == Granule(at)));
+        hand.free_bare(found.and_then(Option::take).unwrap()).unwrap();
+        Granule(at)
+    };
+    at.map(free).to_vec()
+}
+
+#[test]
+fn a_block_whose_word_is_else_in_use_is_replaced_in_its_place() {
+    for order in [0, 1, 2].map(|k| Order::new(k).unwrap()) {
+        let ram = ram(4096);
+        let (mut hand, mut other) = (ram.hand(), ram.hand());
+        let (mut live, hole) = with_a_hole_nearby(&mut hand, &mut other, order);
+        // Words that do not wait at one place.
+        let freed = free_at(&mut hand, &mut live, [40 * 64 + 8, 21 * 64, 6 * 64 + 60]);
+        let got: Vec<_> = (0..4).map(|_| hand.alloc_bare(order).unwrap()).collect();
+        let mut at: Vec<_> = got.iter().map(BareBlock::base).collect();
+        assert_eq!(at.first(), freed.last(), "{order:?}: what was freed last comes first");
+        assert_eq!(at.last(), Some(&hole), "{order:?}: what others left comes last");
+        at[..3].sort();
+        assert_eq!(at[..3], [freed[2], freed[1], freed[0]]);
+        assert!(hand.alloc_bare(order).is_err(), "nothing else is free");
+        live.into_iter().flatten().chain(got).for_each(|block| hand.free_bare(block).unwrap());
+        assert_eq!(ram.validate(), Ok(4096));
+    }
+}
+
+#[test]
+fn a_word_that_is_about_to_be_whole_is_left_to_become_so() {
+    let ram = ram(4096);
+    let (mut hand, mut other) = (ram.hand(), ram.hand());
+    let (mut live, hole) = with_a_hole_nearby(&mut hand, &mut other, Order::ZERO);
+    // Four are few, five are not, and those that others freed count as well.
+    free_at(&mut other, &mut live, [40 * 64, 40 * 64 + 1]);
+    other.flush();
+    free_at(&mut hand, &mut live, [40 * 64 + 2, 40 * 64 + 3, 40 * 64 + 4]);
+    let got = hand.alloc_bare(Order::ZERO).unwrap();
+    assert_eq!(got.base(), hole);
+    live.into_iter().flatten().chain([got]).for_each(|block| hand.free_bare(block).unwrap());
+    assert_eq!(ram.validate(), Ok(4096));
+}
+
+#[test]
+fn what_lies_in_another_class_s_region_is_not_taken_before_its_own() {
+    let ram = ram(4096);
+    let [mut hand, mut other] = [1, 2].map(|class| ram.hand_for(Class::new(class)));
+    // A region for each at least, and the rest is the other one's.
+    let own: Vec<_> = (0..512).map(|_| hand.alloc_bare(Order::ZERO).unwrap()).collect();
+    let mut live = fill(&mut other, Order::ZERO);
+    live.extend(own.into_iter().map(Some));
+    let own = live.last().and_then(Option::as_ref).unwrap().base();
+    let others = live[0].as_ref().unwrap().base();
+    assert_ne!(own.0 / 512, others.0 / 512, "of two regions");
+    let freed = free_at(&mut hand, &mut live, [own.0, others.0]);
+    let got = [(); 2].map(|()| hand.alloc_bare(Order::ZERO).unwrap());
+    assert_eq!(got.each_ref().map(BareBlock::base)[..], freed[..]);
+    live.into_iter().flatten().chain(got).for_each(|block| hand.free_bare(block).unwrap());
+    assert_eq!(ram.validate(), Ok(4096));
 }

@@ -10,7 +10,7 @@
 //! what came before.
 
 use crate::subject::{Hand, Shape, Subject, SubjectError};
-use crate::workload::no_block;
+use crate::workload::{Replaced, no_block};
 use memdesc::Order;
 
 /// What an operation did.
@@ -77,6 +77,9 @@ pub enum Counted {
     /// Of an allocation of an order from 6 to 8 after one of it was freed in each of
     /// 16 words of a full resource, the most: read-modify-writes.
     FreedAllocRmws,
+    /// Of replacing one of 4,096 blocks of an order from 0 to 5 at random, the most:
+    /// read-modify-writes.
+    ReplaceRmws,
     /// Of 4,096 frees of order 0 in cold words, per free: read-modify-writes.
     ColdFreeRmws,
     /// Of the same: lines written, per free.
@@ -103,6 +106,7 @@ impl Counted {
             Self::HighTwosRmws => high::<S>(counter, 2).map(|counts| counts.rmws as f64),
             Self::HighTwosLines => high::<S>(counter, 2).map(|counts| counts.lines_written as f64),
             Self::FreedAllocRmws => freed_allocs::<S>(counter).map(|most| most as f64),
+            Self::ReplaceRmws => replaced::<S>(counter),
             Self::ColdFreeRmws => {
                 cold_frees::<S>(counter).map(|counts| counts.rmws as f64 / COLD_FREES as f64)
             }
@@ -184,6 +188,27 @@ fn freed_allocs<S: Subject>(counter: &mut dyn Counter) -> Result<u64, SubjectErr
         live.into_iter().for_each(|base| hand.free(base, order));
     }
     Ok(most)
+}
+
+/// Counts replacements at random, per replacement, of each order that a hand serves
+/// out of what was freed through it.
+fn replaced<S: Subject>(counter: &mut dyn Counter) -> Result<f64, SubjectError> {
+    const LIVE: usize = 4096;
+    const TIMES: u64 = 4096;
+    let granules = 1 << 21;
+    let missing = || no_block(S::NAME, granules);
+    let mut most = 0;
+    for order in Order::all().take(6) {
+        let subject: S = make(granules, 4096)?;
+        let mut hand = subject.hand();
+        let mut replaced = Replaced::new(&mut hand, order, LIVE).ok_or_else(missing)?;
+        replaced.run(&mut hand, 4 * TIMES).ok_or_else(missing)?;
+        counter.begin();
+        replaced.run(&mut hand, TIMES).ok_or_else(missing)?;
+        most = most.max(counter.end().rmws);
+        replaced.drain(&mut hand);
+    }
+    Ok(most as f64 / TIMES as f64)
 }
 
 /// Counts frees of one granule in each of many words that no hand holds and

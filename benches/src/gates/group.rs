@@ -2,7 +2,8 @@
 
 use crate::subject::{Hand, Shape, Subject, SubjectError};
 use crate::workload::{
-    Call, Churn, Filled, batches, bulk, no_block, pairs, per_op, plain_pairs, refills, together,
+    Call, Churn, Filled, Replaced, batches, bulk, no_block, pairs, per_op, plain_pairs, refills,
+    together,
 };
 use memdesc::Order;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ const PAIRS: u64 = 400_000;
 /// A pair that takes longer is timed a few times only.
 const SLOW_PAIR: Duration = Duration::from_micros(20);
 const CHURN: u64 = 400_000;
+/// Live blocks, one of which is replaced.
+const LIVE: usize = 4096;
 const SCATTERED: u64 = 1 << 22;
 
 /// A measurement. The doc of each names its figures, in order.
@@ -33,6 +36,8 @@ pub enum Group {
     BulkBatches,
     /// ns of an operation at 75 % of 8 GiB.
     Churn,
+    /// ns of replacing one of 4,096 blocks of this order.
+    Replace(u32),
     /// Ratio of cold refills, 2^40 granules against 2^20.
     Refill,
     /// Ratio of ratios: a pair to a plain pair, two threads against one.
@@ -68,6 +73,7 @@ impl Group {
             Self::Bulk => all_bulk::<S>(Call::One),
             Self::BulkBatches => all_bulk::<S>(Call::Batch),
             Self::Churn => churn::<S>(),
+            Self::Replace(order) => replace::<S>(order),
             Self::Refill => refill::<S>(),
             Self::TwoPairs => two_pairs::<S>(),
             Self::TwoChurn => two_churn::<S>(),
@@ -144,6 +150,22 @@ fn churn<S: Subject>() -> Result<Vec<f64>, SubjectError> {
     let time = churn.run(&mut hand, count);
     churn.drain(&mut hand);
     Ok(vec![per_op(time, count)])
+}
+
+fn replace<S: Subject>(log: u32) -> Result<Vec<f64>, SubjectError> {
+    // (Of a small arena a part, so that order 4 has room.)
+    let (granules, live) = if S::LINEAR { (SMALL_ARENA, LIVE / 8) } else { (ARENA, LIVE) };
+    let subject = make::<S>(granules, 1)?;
+    let mut hand = subject.hand();
+    let mut timed = || {
+        let (count, hand) = (ops::<S>(CHURN), &mut hand);
+        let mut replaced = Replaced::new(hand, order(log), live)?;
+        replaced.run(hand, count / 2)?;
+        let time = replaced.run(hand, count)?;
+        replaced.drain(hand);
+        Some(per_op(time, count))
+    };
+    Ok(vec![timed().ok_or_else(|| no_block(S::NAME, granules))?])
 }
 
 fn refill<S: Subject>() -> Result<Vec<f64>, SubjectError> {

@@ -164,6 +164,8 @@ impl Row {
 const HOT: &str = "8 GiB of 4 KiB, bare, warmed up by 25,000 pairs";
 const BULK: &str = "4 of 8 GiB out, bare, metadata faulted in by one round before";
 const TIB: &str = "1 TiB of 4 KiB, bare, fill faults the metadata in; 4 Mi frees and allocations";
+const REPLACE: &str =
+    "8 GiB of 4 KiB, bare, warmed up by 200,000; in 64 MiB, of linear peers, one of 512";
 const CHURN: &str = "8 GiB of 4 KiB, bare, filled to 75 %, warmed up by 200,000 operations";
 
 const TYPED: &str = "8 GiB of 4 KiB, order 0, thread-local hand, no outer pin, warmed up by 25,000";
@@ -199,6 +201,9 @@ const COUNTED: &[Row] = &[
     Row::new("alloc of order 6..=8 where it was freed, the most: RMWs", 1.0, Unit::Rmws)
         .counting(Counted::FreedAllocRmws)
         .setup("8 GiB of 4 KiB all out, bare; one block freed in each of 16 words, then all taken"),
+    Row::new("one of 4,096 of order 0..=5 replaced, the most: RMWs", 0.01, Unit::Rmws)
+        .counting(Counted::ReplaceRmws)
+        .setup("8 GiB of 4 KiB, bare, at random, warmed up by 16,384 times the same"),
     Row::new("cold free: RMWs", 1.0 + 1.0 / 64.0, Unit::Rmws)
         .counting(Counted::ColdFreeRmws)
         .setup("8 GiB of 4 KiB all out but one granule in each of 4,096 lines, bare"),
@@ -257,6 +262,12 @@ const ALLOCATOR: &[Row] = &[
         .of(Flavour::Bare, Group::BulkBatches, 2)
         .setup(BULK),
     Row::new("churn at 75 %", 2.2, Unit::R).of(Flavour::Bare, Group::Churn, 0).setup(CHURN),
+    Row::new("one of 4,096 of order 0 replaced at random", 3.0, Unit::R)
+        .of(Flavour::Bare, Group::Replace(0), 0)
+        .setup(REPLACE),
+    Row::new("one of 4,096 of order 4 replaced at random", 3.0, Unit::R)
+        .of(Flavour::Bare, Group::Replace(4), 0)
+        .setup(REPLACE),
     Row::new("order-9 pair", 2.4, Unit::R).of(Flavour::Bare, Group::Pair(9), 0).setup(HOT),
     Row::new("order-18 pair", 2.4, Unit::R).of(Flavour::Bare, Group::Pair(18), 0).setup(HOT),
     Row::new("pair without a hand", 1.0, Unit::R)

@@ -11,6 +11,7 @@
 //! | [`batches`] | 32 out, 32 back, last in first out |
 //! | [`bulk`] | half of a resource out, then back in order or shuffled; one by one or by 512 |
 //! | [`Churn`] | 75 % full, mixed orders, random victims |
+//! | [`Replaced`] | many blocks of one order, one at a time replaced at random |
 //! | [`refills`] | order 0 from words that no one has touched |
 //! | [`Filled`] | a resource filled with order 0, random frees, re-allocation |
 //! | [`together`] | any of them on several threads at once |
@@ -18,6 +19,7 @@
 mod bulk;
 mod churn;
 mod random;
+mod replace;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -25,6 +27,7 @@ mod threads;
 pub use bulk::{Bulk, Call, Filled, bulk, refills};
 pub use churn::Churn;
 pub use random::Random;
+pub use replace::Replaced;
 pub use threads::{plain_pairs, together};
 
 use crate::subject::{Hand, SubjectError};

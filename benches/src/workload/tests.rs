@@ -1,6 +1,8 @@
 //! Every workload leaves the resource as it found it.
 
-use super::{Call, Churn, Filled, Random, batches, bulk, pairs, plain_pairs, refills, together};
+use super::{
+    Call, Churn, Filled, Random, Replaced, batches, bulk, pairs, plain_pairs, refills, together,
+};
 use crate::subject::{Reference, Shape, Subject};
 use memdesc::Order;
 
@@ -34,6 +36,21 @@ fn a_filled_resource_is_freed_and_filled_again() {
     filled.free_scattered(&mut hand, GRANULES / 4);
     assert!(filled.realloc(&mut hand).is_some());
     filled.drain(&mut hand);
+    assert!(subject.is_whole());
+}
+
+#[test]
+fn what_is_replaced_is_there_again() {
+    let subject = subject();
+    let mut hand = subject.hand();
+    let order = Order::new(3).expect("small");
+    assert!(Replaced::new(&mut hand, order, 1 << 12).is_none(), "more than there is");
+    let subject = self::subject();
+    let mut hand = subject.hand();
+    let mut replaced = Replaced::new(&mut hand, order, 1 << 10).expect("all are free");
+    assert!(replaced.run(&mut hand, 10_000).is_some());
+    assert!(!subject.is_whole());
+    replaced.drain(&mut hand);
     assert!(subject.is_whole());
 }
 

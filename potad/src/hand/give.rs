@@ -317,4 +317,4 @@ pub(super) fn large_byte(order: Order) -> u32 {
 }
 
 /// A bit of each of these bytes.
-const EACH_BYTE: u64 = 0x01_01_01;
+pub(super) const EACH_BYTE: u64 = 0x01_01_01;

@@ -49,6 +49,14 @@ impl Held {
         self.mask.load(Ordering::Relaxed)
     }
 
+    /// Whether at most four places of the word are nobody's, as far as was seen.
+    #[inline(always)]
+    pub(super) fn is_dense(&self) -> bool {
+        let free = self.mask() | self.seen.load(Ordering::Relaxed);
+        // (Not all processors count bits in one step.)
+        (0..4).fold(free, |left, _| left & left.wrapping_sub(1)) == 0
+    }
+
     /// Whether this holds places of `word`.
     #[inline(always)]
     pub(crate) fn is_of(&self, word: u64) -> bool {

@@ -35,12 +35,6 @@ impl Ahead {
         Self { region: AtomicU64::new(0), words: AtomicU64::new(0) }
     }
 
-    /// Whether there is another word.
-    #[inline(always)]
-    pub(super) fn leads_on(&self) -> bool {
-        self.words.load(Ordering::Relaxed) != 0
-    }
-
     fn get(&self) -> Trail {
         let words = self.words.load(Ordering::Relaxed);
         Trail { region: self.region.load(Ordering::Relaxed), words }

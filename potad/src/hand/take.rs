@@ -7,7 +7,11 @@
 //! them, so frees by others into it just set bits. Order 0 has a claim of its
 //! own: the word that a pair or four had to be searched for is one with room,
 //! and single granules out of it would pin it and leave the holes that they
-//! could have filled. Orders 3 to 5 come out of the pending words that they were
+//! could have filled. Where the claims have nothing, small blocks come out of a pending
+//! word that is nearly all in use, if the hand has one at home: that is a word which a
+//! search would name, and who replaces one of many blocks at random would else give
+//! each hole away by one read-modify-write and look for it again.
+//! Orders 3 to 5 come out of the pending words that they were
 //! freed into, as long as these wait, and orders from 6 on first of all are the last
 //! block that was freed. Else higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
@@ -25,6 +29,7 @@
 //! | operation | RMW |
 //! |---|---|
 //! | orders 0-2 while a claim fits | 0 |
+//! | orders 0-2 while a pending word that is nearly all in use fits | 0 |
 //! | refill of 64 granules | 1, and 1 for a claim that is given back |
 //! | orders 3-5 while a pending word fits | 0 |
 //! | orders 6-63, the last block freed | 0 |
@@ -32,7 +37,7 @@
 //! | orders 3-14 in one of the last 16 words that they were freed into | 1 |
 
 use super::code::{Code, key_of};
-use super::give::large_byte;
+use super::give::{EACH_BYTE, large_byte};
 use super::held::Held;
 use super::kept::Kept;
 use super::slot::{CLAIMED_ORDERS, PENDING, Slot};
@@ -66,8 +71,8 @@ impl Slot {
     pub(crate) fn take_at_hand(&self, stock: &Stock, order: Order) -> Option<Code> {
         if order.get() <= CLAIMED_ORDERS {
             let code = self.take_claimed(order);
-            if code.is_none() && order == Order::ZERO && self.trail.leads_on() {
-                return self.take_next(stock);
+            if code.is_none() {
+                return self.take_next(stock, order);
             }
             return code;
         }
@@ -75,14 +80,37 @@ impl Slot {
         self.take_kept(order).or_else(|| self.take_large(stock, order))
     }
 
-    /// Takes a single granule out of the word that is claimed next, if it is known
+    /// Takes a small block without a search, where its claim has none: out of what
+    /// waits, or a single granule out of the word that is claimed next, if it is known
     /// which that is.
     #[inline(never)]
-    fn take_next(&self, stock: &Stock) -> Option<Code> {
+    fn take_next(&self, stock: &Stock, order: Order) -> Option<Code> {
+        let waiting = self.take_dense(stock, order);
+        if waiting.is_some() || order != Order::ZERO {
+            return waiting;
+        }
         let empty = &self.claims[SINGLES];
         let is_claimed =
             self.claim_pending(stock, empty, Order::ZERO) || self.claim_on_trail(stock, empty);
         if is_claimed { empty.take(Order::ZERO) } else { None }
+    }
+
+    /// Takes a small block out of a pending word of which all else is somebody's: the
+    /// one that was opened last, else any.
+    #[inline]
+    fn take_dense(&self, stock: &Stock, order: Order) -> Option<Code> {
+        let last = self.pending_of(self.last.load(Ordering::Relaxed));
+        let code = self.take_if_dense(stock, last, order);
+        code.or_else(|| self.pending.iter().find_map(|any| self.take_if_dense(stock, any, order)))
+    }
+
+    #[inline(always)]
+    fn take_if_dense(&self, stock: &Stock, pending: &Held, order: Order) -> Option<Code> {
+        let is_dense = pending.mask() != 0 && pending.is_dense();
+        if is_dense && stock.homes.of(pending.word()) == Some(self.class) {
+            return pending.take(order);
+        }
+        None
     }
 
     /// Takes a block of an order above those of claims, out of what waits in the
@@ -119,8 +147,13 @@ impl Slot {
                 return None;
             }
             let place = words.trailing_zeros();
-            let code = self.pending[place as usize % PENDING].take_run(order);
+            let pending = &self.pending[place as usize % PENDING];
+            let code = pending.take_run(order);
             if code.is_some() {
+                if pending.mask() == 0 {
+                    // Nothing waits there any more, of any order.
+                    self.large.store(large & !(EACH_BYTE << place), Ordering::Relaxed);
+                }
                 return code;
             }
             self.large.store(large & !(1 << (byte + place)), Ordering::Relaxed);
