@@ -14,7 +14,7 @@
 //! count of 1: nothing but what its setting-up ordered).
 //!
 //! Twins: a pair is marked with a seeded bug that it finds with one preemption, and
-//! that neither operation alone trips over. Which do not have one yet is in
+//! that neither operation alone trips over. Which have none, and why, is in
 //! `docs/verification.md`.
 
 #![cfg(loom)]
@@ -33,33 +33,38 @@ use world::{Side, World};
 
 fn pair(ops: [Op; 2]) {
     let (world, sides) = World::new(ops);
-    let own_hand = world.has_own_hand();
-    let sides = run(&world, sides, own_hand);
+    let own_hands = world.own_hands();
+    let sides = run(&world, sides, own_hands);
     world.settle(sides);
 }
 
 /// The same without what is the models' own: while the two run loom sees no pin,
-/// and they borrow no hand from each other.
+/// and they borrow no hand from each other. The second thread's was made before, for
+/// what makes a hand looks at the spans.
 fn bared_pair(ops: [Op; 2]) {
     let (world, sides) = World::new(ops);
+    let own_hand = OwnHand::begin();
+    world.make_hand();
     let out_of_sight = seed::plant(seed::PINS_OUT_OF_SIGHT);
-    let sides = run(&world, sides, true);
-    drop(out_of_sight);
+    let sides = run(&world, sides, [false; 2]);
+    drop((out_of_sight, own_hand));
     world.settle(sides);
 }
 
-/// Runs the two beside each other; whether the first has a hand for calls without one.
-fn run(world: &World, [mut one, mut other]: [Side; 2], own_hand: bool) -> [Side; 2] {
+/// Runs the two beside each other; which of them has a hand for calls without one.
+fn run(world: &World, [mut one, mut other]: [Side; 2], own_hands: [bool; 2]) -> [Side; 2] {
     let ops = world.ops;
     let beside = {
         let world = world.clone();
         thread::spawn(move || {
-            let _own = own_hand.then(OwnHand::begin);
+            let _own = own_hands[0].then(OwnHand::begin);
             ops[0].run(&world, &mut one);
             one
         })
     };
+    let own = own_hands[1].then(OwnHand::begin);
     ops[1].run(world, &mut other);
+    drop(own);
     [beside.join().unwrap(), other]
 }
 

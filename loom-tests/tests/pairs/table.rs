@@ -172,7 +172,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(
         Op::Replace,
         &[0, 0, 0, 0, 0, 34, 212, 288, 19, 0, 322, 117, 14, 5, 27, 121, 972, 0],
-        &[Op::Report, Op::PutBack],
+        &[Op::Report, Op::PutBack, Op::HotAdd],
         &[
             (Op::Lookup, GRACE),
             (Op::Get, GRACE),
@@ -212,7 +212,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(
         Op::HotAdd,
         &[209, 0, 186, 0, 0, 9, 9, 9, 301, 0, 29, 17, 108, 4, 545, 8428, 44, 0],
-        &[Op::Lookup, Op::Get, Op::Lock, Op::Split],
+        &[Op::Lookup, Op::Get, Op::Lock, Op::Replace, Op::Split],
         &[(Op::Report, ONCE), (Op::HotAdd, GIVEN)],
     ),
     row(

@@ -16,7 +16,7 @@
 
 use crate::op::Op;
 use loom_tests::home::{Folio, Slab};
-use memdesc::{FailedBlock, Granules, Order, Outcome, Owner, OwnerId};
+use memdesc::{FailedBlock, Granule, Granules, Order, Outcome, Owner, OwnerId};
 use potad::{
     Aim, BareBlock, Block, Hand, Isolated, Potad, RawBlock, Removal, Resource, Wanted, Zone,
 };
@@ -159,7 +159,7 @@ impl World {
             Op::Free => side.bare = Some(self.bare(base + 6 + number, 0)),
             Op::Merge => side.bare = Some(self.bare(20 + number, 0)),
             Op::PutBack => {
-                let mut cursor = memdesc::Granule(base + 6 + number);
+                let mut cursor = Granule(base + 6 + number);
                 side.isolated = Some(self.ram.isolate(&mut cursor, &SINGLE).expect("free"));
             }
             Op::Alloc
@@ -191,16 +191,23 @@ impl World {
         }
     }
 
-    /// Whether the first thread has a hand of its own: both calls would else borrow
-    /// the one that models share, and its lock would keep them apart.
-    pub(crate) fn has_own_hand(&self) -> bool {
+    /// Which thread has a hand of its own: both calls would else borrow the one that
+    /// models share, and its lock would keep them apart.
+    pub(crate) fn own_hands(&self) -> [bool; 2] {
         let borrows = |op: &Op| matches!(op, Op::Report | Op::PutBack);
-        self.ops.iter().all(borrows) || self.ops == [Op::HotAdd; 2]
+        [self.ops.iter().all(borrows) || self.ops == [Op::HotAdd; 2], false]
     }
 
     /// Whether a folio's number is written, under its lock: then nobody else reads it.
     pub(crate) fn is_written(&self) -> bool {
         self.ops.contains(&Op::Lock)
+    }
+
+    /// Makes the hand that the calling thread has for calls without one, and takes
+    /// nothing into it.
+    pub(crate) fn make_hand(&self) {
+        let mut past_the_end = Granule(u64::MAX);
+        assert!(self.ram.isolate(&mut past_the_end, &SINGLE).is_none());
     }
 
     /// Where the operation happens.
@@ -253,8 +260,7 @@ impl World {
             let free = ram.free_blocks();
             let spans = ram.spans();
             let whole = spans.iter().flat_map(|span| {
-                let range =
-                    Granules::new(memdesc::Granule(span.first), memdesc::Granule(span.last));
+                let range = Granules::new(Granule(span.first), Granule(span.last));
                 range.expect("in order").cover().collect::<Vec<_>>()
             });
             assert_eq!(free, whole.collect::<Vec<_>>(), "not whole again");
