@@ -219,10 +219,14 @@ impl State {
 
     /// Gives an isolated block back that was noted already.
     fn give_back(&self, slot: &Slot, block: Block) -> Result<(), Error> {
-        // Absent only where memory for the node was out.
+        let early = memdesc::seeded!("looked at the poison before the word was gone")
+            .then(|| self.stock.is_suspect(block));
+        // Absent only where memory for the node was out. First: a failure marks a word
+        // that is there, and counts on our look.
         let _word = self.tree.clear_noted(block);
+        let is_suspect = early.unwrap_or_else(|| self.stock.is_suspect(block));
         let is_blind = memdesc::seeded!("put back without a look at the closing ranges");
-        match self.stock.is_suspect(block) && !is_blind {
+        match is_suspect && !is_blind {
             true => self.give(slot, block),
             false => self.stock.give_past(slot, block),
         }

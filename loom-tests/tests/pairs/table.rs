@@ -199,7 +199,7 @@ pub(crate) const TABLE: &[Row] = &[
     },
     row(
         Op::PutBack,
-        &[24, 6, 254, 0, 5, 1, 1, 1, 254, 7, 5, 0, 2625, 281, 4, 92, 216, 0],
+        &[24, 6, 254, 0, 5, 1, 1, 1, 254, 7, 5, 0, 2625, 281, 4, 92, 351, 0],
         &[Op::Replace],
         &[
             (Op::Free, GIVEN),
@@ -231,7 +231,7 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row(
         Op::Failure,
-        &[16, 306, 16, 464, 29, 13, 310, 197, 40, 164, 287, 187, 100, 56, 898, 433, 668, 18],
+        &[16, 306, 16, 464, 29, 13, 310, 197, 40, 164, 287, 187, 100, 185, 898, 433, 668, 18],
         &[Op::Lookup],
         &[
             (Op::Alloc, "taken without a compare-exchange"),
@@ -239,6 +239,7 @@ pub(crate) const TABLE: &[Row] = &[
             (Op::Merge, CLOSER),
             (Op::Flush, CLOSER),
             (Op::Publish, CLOSER),
+            (Op::PutBack, "looked at the poison before the word was gone"),
             (Op::HotAdd, "given without looking at the poison"),
             (Op::Failure, "a later report trusts the first"),
         ],

@@ -195,7 +195,12 @@ impl World {
     /// models share, and its lock would keep them apart.
     pub(crate) fn own_hands(&self) -> [bool; 2] {
         let borrows = |op: &Op| matches!(op, Op::Report | Op::PutBack);
-        [self.ops.iter().all(borrows) || self.ops == [Op::HotAdd; 2], false]
+        match self.ops {
+            // A failure borrows in any case.
+            [Op::Failure, Op::PutBack] => [false, true],
+            [Op::PutBack, Op::Failure] => [true, false],
+            ops => [ops.iter().all(borrows) || ops == [Op::HotAdd; 2], false],
+        }
     }
 
     /// Whether a folio's number is written, under its lock: then nobody else reads it.
