@@ -2,8 +2,8 @@
 
 use crate::world::{SINGLE, Side, World, order};
 use loom_tests::home::{Folio, Mm, Slab};
-use memdesc::{FailureKind, Granule, Order, OwnerId, Subtype};
-use potad::HostSays;
+use memdesc::{Descriptor, FailureKind, Granule, Order, OwnerId, Subtype};
+use potad::{HostSays, Removal};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What a zone is asked to do.
@@ -37,9 +37,10 @@ pub(crate) enum Op {
     Report,
     /// The end of one that began before.
     PutBack,
-    /// Two more granules.
+    /// Two more granules; a word of them beside what completes the word before it.
     HotAdd,
-    /// Eight granules less, if nobody holds one of them.
+    /// Eight granules less, if nobody holds one of them; beside a replacement who does
+    /// is asked.
     HotRemove,
     /// A granule fails: beside another failure the same.
     Failure,
@@ -95,15 +96,26 @@ impl Op {
             Self::Lookup => look_up(world, side.at),
             Self::Get => {
                 if let Some(folio) = ram.get::<Folio>(side.at) {
+                    assert!(!world.looks_at_what_is_free(), "nobody's, and counted");
                     assert!(!folio.header().is_dead(), "counted, and dead");
                     assert!(world.is_written() || [7, 9].contains(&folio.number()));
                 }
             }
             Self::Lock => {
                 if let Some(folio) = ram.lock::<Folio>(side.at) {
+                    assert!(!world.looks_at_what_is_free(), "nobody's, and locked");
                     assert!(folio.block().contains(Granule(side.at)), "locked for another address");
                     folio.add_one();
                 }
+            }
+            // Of a type that neither has used before.
+            Self::Publish if world.ops.contains(&Self::Replace) => {
+                let slab = side.hand.alloc_owned(Order::ZERO, world.watcher, Slab::of(8));
+                let slab = slab.ok().expect("a granule is free throughout");
+                let found = ram.get::<Slab>(slab.address()).expect("published");
+                assert_eq!(found.number(), 8);
+                drop(found);
+                side.slab = Some(slab);
             }
             Self::Publish => {
                 let folio = side.hand.alloc_owned(Order::ZERO, world.watcher, Folio::of(9));
@@ -136,8 +148,7 @@ impl Op {
                 ram.put_back(isolated, HostSays::Reported).expect("its own");
             }
             Self::HotAdd => {
-                let first = 128 + 2 * side.number;
-                ram.hot_add(first..first + 2).expect("nobody has these");
+                ram.hot_add(world.added(side.number)).expect("nobody has these");
             }
             Self::HotRemove => {
                 // Of two one may be refused, as what it asks for is leaving.
@@ -145,7 +156,12 @@ impl Op {
                 let Ok(removal) = ram.hot_remove(leaving) else { return };
                 match removal.finish() {
                     Ok(()) => {}
-                    Err(refused) => side.removal = Some(refused.given),
+                    Err(refused) => {
+                        if world.ops.contains(&Self::Replace) {
+                            is_held_by_a_descriptor(&refused.given);
+                        }
+                        side.removal = Some(refused.given);
+                    }
                 }
             }
             Self::Failure => {
@@ -192,4 +208,11 @@ fn report(world: &World) {
     if let Some(isolated) = world.ram.isolate(&mut cursor, &SINGLE) {
         world.ram.put_back(isolated, HostSays::Reported).expect("its own");
     }
+}
+
+/// What is typed throughout is named so, by the one descriptor or the other.
+fn is_held_by_a_descriptor(removal: &Removal) {
+    let holders = removal.holders();
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    assert!([Folio::NAME, Slab::NAME].contains(&holders[0].kind), "{holders:?}");
 }

@@ -109,13 +109,14 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row(
         Op::Flush,
-        &[33, 9, 107, 9, 4, 0, 0, 0, 108, 9, 0, 0, 11, 8, 0, 111, 30, 0],
+        &[33, 9, 107, 9, 4, 0, 0, 0, 108, 9, 0, 0, 1628, 8, 0, 111, 30, 0],
         &[],
         &[
             (Op::Claim, CLOSER),
             (Op::Flush, GIVEN),
             (Op::Publish, CLOSER),
             (Op::Clear, GIVEN),
+            (Op::Report, GIVEN),
             (Op::PutBack, GIVEN),
             (Op::HotRemove, CLOSER),
         ],
@@ -153,9 +154,15 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row(
         Op::Publish,
-        &[460, 289, 1195, 94, 108, 11, 19, 19, 10774, 289, 39, 17, 1953, 624, 302, 109, 38, 0],
+        &[460, 289, 1195, 94, 108, 11, 19, 19, 10774, 289, 153, 17, 1953, 624, 302, 109, 38, 0],
         &[Op::Split],
-        &[(Op::Publish, CLOSER), (Op::Clear, CLOSER), (Op::Report, CLOSER), (Op::HotAdd, ONCE)],
+        &[
+            (Op::Publish, CLOSER),
+            (Op::Clear, CLOSER),
+            (Op::Replace, SECOND),
+            (Op::Report, CLOSER),
+            (Op::HotAdd, ONCE),
+        ],
     ),
     row(
         Op::Clear,
@@ -171,7 +178,7 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row(
         Op::Replace,
-        &[0, 0, 0, 0, 0, 34, 212, 288, 19, 0, 322, 117, 14, 5, 27, 121, 972, 0],
+        &[0, 0, 0, 0, 0, 34, 212, 288, 75, 0, 322, 117, 14, 5, 27, 447, 972, 0],
         &[Op::Report, Op::PutBack, Op::HotAdd],
         &[
             (Op::Lookup, GRACE),
@@ -179,6 +186,7 @@ pub(crate) const TABLE: &[Row] = &[
             (Op::Lock, DEATH),
             (Op::Replace, SECOND),
             (Op::Split, SECOND),
+            (Op::HotRemove, GRACE),
             (Op::Failure, DEATH),
         ],
     ),
@@ -192,14 +200,14 @@ pub(crate) const TABLE: &[Row] = &[
         bound: 1,
         ..row(
             Op::Report,
-            &[258, 456, 257, 665, 3, 1, 1, 1, 257, 836, 3, 0, 1132, 983, 11, 22, 18, 0],
+            &[258, 456, 257, 665, 389, 1, 1, 1, 257, 836, 3, 0, 1132, 983, 11, 22, 18, 0],
             &[Op::Replace],
             &[(Op::Report, GIVEN), (Op::HotRemove, CLOSER), (Op::Failure, ISOLATED)],
         )
     },
     row(
         Op::PutBack,
-        &[24, 6, 254, 0, 5, 1, 1, 1, 254, 7, 5, 0, 2625, 281, 4, 92, 351, 0],
+        &[24, 6, 254, 0, 5, 1, 1, 1, 254, 7, 5, 0, 2625, 281, 26, 92, 351, 0],
         &[Op::Replace],
         &[
             (Op::Free, GIVEN),
@@ -207,17 +215,18 @@ pub(crate) const TABLE: &[Row] = &[
             (Op::Publish, CLOSER),
             (Op::Report, GIVEN),
             (Op::PutBack, GIVEN),
+            (Op::HotAdd, GIVEN),
         ],
     ),
     row(
         Op::HotAdd,
-        &[209, 0, 186, 0, 0, 9, 9, 9, 301, 0, 29, 17, 108, 4, 545, 8428, 44, 0],
+        &[209, 0, 186, 0, 0, 9, 9, 9, 301, 0, 29, 17, 108, 11, 545, 8428, 44, 0],
         &[Op::Lookup, Op::Get, Op::Lock, Op::Replace, Op::Split],
         &[(Op::Report, ONCE), (Op::HotAdd, GIVEN)],
     ),
     row(
         Op::HotRemove,
-        &[210, 223, 210, 223, 39, 9, 9, 9, 39, 210, 84, 17, 165, 39, 1988, 171, 1332, 0],
+        &[210, 223, 210, 223, 39, 9, 9, 9, 39, 210, 241, 17, 165, 39, 1988, 171, 1332, 0],
         &[Op::Lookup, Op::Get, Op::Lock, Op::Split],
         &[
             (Op::Alloc, CLOSER),

@@ -20,6 +20,7 @@ use memdesc::{FailedBlock, Granule, Granules, Order, Outcome, Owner, OwnerId};
 use potad::{
     Aim, BareBlock, Block, Hand, Isolated, Potad, RawBlock, Removal, Resource, Wanted, Zone,
 };
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -134,6 +135,15 @@ impl World {
                 side.hand.free_bare(block).expect("its own");
             }
         }
+        if world.has_room_beside_a_flush() {
+            // Given past the hand that has the rest of the word.
+            for side in &mut sides {
+                if let Some(bare) = side.bare.take() {
+                    side.hand.free_bare(bare).expect("its own");
+                    side.hand.flush();
+                }
+            }
+        }
         (world, sides)
     }
 
@@ -156,6 +166,9 @@ impl World {
                 side.raw = Some(raw.expect("free"));
             }
             Op::Flush if self.ops == [Op::Flush; 2] => side.bare = Some(self.bare(6 + number, 0)),
+            Op::Report if self.has_room_beside_a_flush() => {
+                side.bare = Some(self.bare(base + 6 + number, 0));
+            }
             Op::Free => side.bare = Some(self.bare(base + 6 + number, 0)),
             Op::Merge => side.bare = Some(self.bare(20 + number, 0)),
             Op::PutBack => {
@@ -194,18 +207,39 @@ impl World {
     /// Which thread has a hand of its own: both calls would else borrow the one that
     /// models share, and its lock would keep them apart.
     pub(crate) fn own_hands(&self) -> [bool; 2] {
-        let borrows = |op: &Op| matches!(op, Op::Report | Op::PutBack);
+        let all_of = |ops: [Op; 2]| self.ops.iter().all(|op| ops.contains(op));
         match self.ops {
             // A failure borrows in any case.
             [Op::Failure, Op::PutBack] => [false, true],
             [Op::PutBack, Op::Failure] => [true, false],
-            ops => [ops.iter().all(borrows) || ops == [Op::HotAdd; 2], false],
+            _ => [all_of([Op::Report, Op::PutBack]) || all_of([Op::HotAdd, Op::PutBack]), false],
         }
     }
 
     /// Whether a folio's number is written, under its lock: then nobody else reads it.
     pub(crate) fn is_written(&self) -> bool {
         self.ops.contains(&Op::Lock)
+    }
+
+    /// Whether one looks at what has no descriptor throughout: a reporter has it, or
+    /// nobody.
+    pub(crate) fn looks_at_what_is_free(&self) -> bool {
+        self.ops.contains(&Op::Report) || self.ops.contains(&Op::PutBack)
+    }
+
+    /// Whether a granule is free beside what a hand has of its word: else a flush
+    /// gives all or nothing of what a report takes.
+    fn has_room_beside_a_flush(&self) -> bool {
+        self.ops.contains(&Op::Flush) && self.ops.contains(&Op::Report)
+    }
+
+    /// What a hot-add of a side adds. A put back completes the word before this one,
+    /// and both set a bit above.
+    pub(crate) fn added(&self, number: u64) -> Range<u64> {
+        match self.ops.contains(&Op::PutBack) {
+            true => 64..128,
+            false => 128 + 2 * number..130 + 2 * number,
+        }
     }
 
     /// Makes the hand that the calling thread has for calls without one, and takes
