@@ -201,6 +201,10 @@ mod tests {
     use memdesc::OwnerId;
     use memdesc::sync::atomic::Ordering::Relaxed;
 
+    struct Page;
+
+    memdesc::descriptors! { set Mm { Page = 1 } }
+
     fn ram(granules: u64) -> Zone {
         Potad::new().register(Resource::new("ram").granule(4096).span(0..granules * 4096)).unwrap()
     }
@@ -363,5 +367,21 @@ mod tests {
         removal.cancel();
         ram.free_run(held).unwrap();
         assert_eq!(ram.validate(), Ok(64 * 8));
+    }
+
+    /// A descriptor of another zone: when it dies its own zone does not know the
+    /// block, and leaves the word.
+    #[test]
+    fn a_dead_descriptor_that_lookups_still_find_is_named() {
+        let (here, there) = (ram(64 * 4), ram(64 * 4));
+        let at = here.alloc_bare(Order::ZERO).unwrap().block();
+        let stray = there.fresh(OwnerId::RESOURCE, Page).ok().unwrap();
+        let page = here.state().tree.publish(at, stray).ok().unwrap();
+        assert_eq!(here.validate(), Ok(64 * 4 - 1));
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(page)));
+        assert_eq!(died.is_err(), cfg!(debug_assertions), "said where it is a bug");
+        let dead = lookup::LookupError::Inconsistent { at };
+        assert_eq!(here.validate(), Err(Broken::Lookup(dead)));
+        assert_eq!(there.validate(), Ok(64 * 4));
     }
 }
