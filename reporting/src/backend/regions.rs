@@ -166,6 +166,37 @@ mod tests {
         assert_eq!(regions.first_outside(range(300, 1)), Some(300));
     }
 
+    /// Every range of some addresses, against a look at each of its addresses.
+    #[test]
+    fn each_address_of_a_range_is_in_the_piece_of_its_region_or_outside() {
+        for origin in [0, u64::MAX - 59] {
+            let there = [(10, 10, 7000), (20, 5, 3000), (30, 1, 100), (40, 20, 0)];
+            let at = |first, bytes| range(origin + first, bytes);
+            let regions =
+                Regions::new(there.map(|(first, bytes, base)| region(origin + first, bytes, base)))
+                    .unwrap();
+            let behind = |address: u64| {
+                let around = |&&(first, bytes, _): &&(u64, u64, u64)| {
+                    (first..first + bytes).contains(&address)
+                };
+                there.iter().find(around).map(|(first, _, base)| (*base, address - first))
+            };
+            for (first, last) in (0..60).flat_map(|first| (first..60).map(move |to| (first, to))) {
+                let asked = at(first, last - first + 1);
+                let mut found = Vec::new();
+                for (base, piece, offset) in regions.pieces(asked) {
+                    let addresses = piece.first() - origin..=piece.last() - origin;
+                    found.extend(addresses.zip(offset..).map(|(at, offset)| (at, (base, offset))));
+                }
+                let expected: Vec<_> =
+                    (first..=last).filter_map(|at| Some((at, behind(at)?))).collect();
+                assert_eq!(found, expected, "{asked:?}");
+                let outside = (first..=last).find(|&address| behind(address).is_none());
+                assert_eq!(regions.first_outside(asked), outside.map(|at| origin + at));
+            }
+        }
+    }
+
     #[test]
     fn holes_are_outside() {
         let regions = Regions::new([region(0, 8, 0), region(16, 8, 0)]).unwrap();
