@@ -141,6 +141,28 @@ fn a_prune_stops_at_its_budget_and_says_where_to_go_on() {
     assert!(rounds > 6, "{rounds}");
 }
 
+/// A range may be gone through by steps of any length, down to its last granule.
+#[test]
+fn a_prune_from_any_granule_on_takes_the_empty_nodes_around_it() {
+    let ram = Ram::new();
+    let tree = ram.tree();
+    let section = block(3 << 18, 18).granules();
+    let (first, last) = (section.first(), section.last());
+    let nodes = || tree.validate().unwrap().attached_nodes;
+    for from in [first.0, first.0 + 1, last.0 - 64, last.0 - 63, last.0 - 1, last.0] {
+        let one = Block::containing(last, Order::ZERO);
+        tree.publish_immediate(one, raw(1, 0)).unwrap();
+        assert_eq!((tree.prune(section, Granule(from), 1000), nodes()), (None, 3), "in use");
+        tree.clear_immediate(one).unwrap();
+        assert_eq!((tree.prune(section, Granule(last.0 + 1), 1000), nodes()), (None, 3), "beyond");
+        assert_eq!(
+            (tree.prune(section, Granule(from), 1000), nodes()),
+            (None, 0),
+            "from {from:#x}"
+        );
+    }
+}
+
 /// Pages go back once all nodes on them are free, and none where something lives.
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
