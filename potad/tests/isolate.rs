@@ -106,6 +106,48 @@ fn the_first_of_what_would_be_taken_is_spared_and_no_more_than_asked_rounded_up(
     }
 }
 
+/// However little a call may take, it takes one block, so that a pass goes on.
+#[test]
+fn a_call_takes_no_more_than_it_may_but_for_its_first_block() {
+    let ram = ram(1 << 14);
+    ram.attach_reporter(order(9)).unwrap();
+    // Behind it each free block is as large as all before it.
+    let held = ram.alloc_at(0..512 * 4096).unwrap();
+    let sizes = [512, 1024, 2048, 4096, 8192];
+    for (from, most) in (0..sizes.len()).flat_map(|from| {
+        let sums = sizes.map(|size| 2 * size - 512);
+        sums.into_iter().flat_map(move |sum| [(from, sum - 1), (from, sum), (from, sum + 1)])
+    }) {
+        let (first, mut sum) = (sizes[from], 0);
+        let mut fits = Vec::new();
+        for &size in &sizes[from..] {
+            if !fits.is_empty() && sum + size > most {
+                break;
+            }
+            sum += size;
+            fits.push(size);
+            if sum >= most {
+                break;
+            }
+        }
+        for blocks in [1, 2, 9] {
+            let (mut cursor, mut taken) = (Granule(first), Vec::new());
+            let out = &mut |isolated| taken.push(isolated);
+            let spared = ram.isolate_many(&mut cursor, &any(9, 13), blocks, most, out);
+            let granules: Vec<_> =
+                taken.iter().map(|block| block.block().order().granules()).collect();
+            let fits = &fits[..blocks.min(fits.len())];
+            assert_eq!((&granules[..], spared), (fits, 0), "{most} from {first}, {blocks} at most");
+            let end = first + fits.iter().sum::<u64>();
+            assert!(cursor == Granule(end) || cursor == Granule(u64::MAX), "{cursor:?}, not {end}");
+            let back = taken.into_iter().map(|block| (block, HostSays::Nothing));
+            assert_eq!(ram.put_back_many(back), 0);
+        }
+    }
+    ram.free_run(held).unwrap();
+    assert_eq!(ram.validate(), Ok(1 << 14));
+}
+
 #[test]
 fn an_age_of_one_pass_leaves_what_it_sees_first() {
     let ram = ram(1 << 12);
