@@ -47,6 +47,28 @@ fn a_granule_is_new_once_and_suspect_for_ever() {
 }
 
 #[test]
+fn what_lookups_find_is_not_to_be_shown_again_and_what_they_do_not_is() {
+    let poison = Poison::new(4096);
+    poison.refill(0).unwrap();
+    let kept = |at| {
+        poison.note(Granule(at), HERE, FailureKind::Found).unwrap();
+        assert_eq!(poison.keep(Granule(at), Order::ZERO), Keeping::Done);
+    };
+    (70..75).for_each(kept);
+    // At once, and one that is none.
+    [70, 74, 99].into_iter().for_each(|at| poison.shown(Granule(at)));
+    let counts = PoisonCounts { quarantined: 5, hidden: 3, ..Default::default() };
+    assert_eq!((poison.counts(), poison.get(Granule(99))), (counts, None));
+    let mut taken: Vec<_> = core::iter::from_fn(|| poison.take_hidden()).map(|at| at.0).collect();
+    taken.sort_unstable();
+    assert_eq!((&taken[..], poison.counts().hidden), (&[71, 72, 73][..], 0));
+    // Without memory for its word, one comes up again.
+    poison.hide(Granule(72));
+    assert_eq!((poison.counts().hidden, poison.take_hidden()), (1, Some(Granule(72))));
+    assert_eq!((poison.counts().hidden, poison.take_hidden()), (0, None));
+}
+
+#[test]
 fn what_is_kept_beside_is_counted_and_taken_back() {
     let poison = Poison::new(4096);
     poison.note(Granule(77), HERE, FailureKind::Found).unwrap();
