@@ -83,6 +83,80 @@ fn a6_twin_bracket_without_a_barrier_around_what_waits() {
     twin("A6 what waits", "bracket without a barrier", a6_steal_against_what_waits);
 }
 
+/// All is out but one granule, in a word of which all else is out: it waits where it
+/// was freed.
+fn waiting() -> (Arc<Ground>, Front, Granule) {
+    let ground = Arc::new(Ground::new(128, 1));
+    ground.ensure(Block::containing(Granule(0), memdesc::Order::ZERO));
+    ground.ensure(Block::containing(Granule(64), memdesc::Order::ZERO));
+    let front = ground.front();
+    let first = front.take(&ground, 0).unwrap();
+    // So that the claim is of another word.
+    (1..128).for_each(|_| assert!(front.take(&ground, 0).is_some()));
+    front.free(&ground, first);
+    assert!(ground.free_granules().is_empty(), "it waits in the hand");
+    (ground, front, first.base())
+}
+
+/// A6: a closer meets the hot allocation of the one granule that waits.
+fn a6_steal_against_what_waits_in_a_full_word() {
+    let (ground, front, freed) = waiting();
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (front.take_hot(&ground, 0), front))
+    };
+    let stolen = ground.take_closed(0);
+    let (taken, front) = owner.join().unwrap();
+    assert!(stolen.is_some() != taken.is_some(), "one of two: {stolen:?}, {taken:?}");
+    assert!(stolen.or(taken).is_some_and(|block| block.base() == freed));
+    drop(front);
+}
+
+#[test]
+fn a6_closer_meets_what_waits_in_a_full_word() {
+    model(
+        "A6 close || take what waits in a full word",
+        67,
+        a6_steal_against_what_waits_in_a_full_word,
+    );
+}
+
+#[test]
+fn a6_twins_of_what_waits_in_a_full_word() {
+    for seed in ["bracket without a barrier", "closer does not wait"] {
+        twin("A6 full word", seed, a6_steal_against_what_waits_in_a_full_word);
+    }
+}
+
+/// R7: the granule fails meanwhile: it is carved out of the hand, or the allocation
+/// has it.
+fn r7_failure_against_what_waits_in_a_full_word() {
+    let (ground, front, freed) = waiting();
+    let owner = {
+        let ground = Arc::clone(&ground);
+        thread::spawn(move || (front.take_hot(&ground, 0), front))
+    };
+    let carved = ground.fail(freed);
+    let (taken, front) = owner.join().unwrap();
+    assert!(carved != taken.is_some(), "carved {carved}, allocated {taken:?}");
+    drop(front);
+}
+
+#[test]
+fn r7_failure_meets_what_waits_in_a_full_word() {
+    model(
+        "R7 fail || take what waits in a full word",
+        67,
+        r7_failure_against_what_waits_in_a_full_word,
+    );
+}
+
+#[test]
+fn r7_twin_closer_does_not_wait_for_what_waits_in_a_full_word() {
+    let broken = r7_failure_against_what_waits_in_a_full_word;
+    twin("R7 full word", "closer does not wait", broken);
+}
+
 /// Two blocks of order 6 are all there is, and a hand keeps one of them.
 fn kept() -> (Arc<Ground>, Front, Block) {
     let ground = Arc::new(Ground::new(128, 1));

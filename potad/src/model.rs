@@ -343,6 +343,13 @@ impl Front {
         }
     }
 
+    /// As a hot allocation: out of what is at hand, without a search.
+    pub fn take_hot(&self, ground: &Ground, order: u32) -> Option<Block> {
+        let order = Order::new(order).expect("an order");
+        let _inside = ground.gate.enter(&self.slot);
+        self.slot.take_at_hand(&ground.stock, order).map(Code::block)
+    }
+
     /// As a hand frees: hot if it can be, else kept if it is poisoned or in a
     /// closing range, else given. Returns whether it was kept.
     pub fn free(&self, ground: &Ground, block: Block) -> bool {
