@@ -174,7 +174,8 @@ fn first_used(group: &Group, first: usize, last: usize) -> Option<(usize, Word)>
             return Some((place, word));
         }
         place += 1;
-        // Empty slots come in rows.
+        // Empty slots come in rows. (Relaxed: any load sees what was published before
+        // the walk.)
         while group.get(place..place + 8).is_some_and(AtomicWord::all_empty) {
             place += 8;
         }

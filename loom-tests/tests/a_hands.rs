@@ -83,13 +83,19 @@ fn a6_twin_bracket_without_a_barrier_around_what_waits() {
     twin("A6 what waits", "bracket without a barrier", a6_steal_against_what_waits);
 }
 
-/// All is out but one granule, in a word of which all else is out: it waits where it
-/// was freed.
-fn waiting() -> (Arc<Ground>, Front, Granule) {
+/// A ground of two words, both there, and a hand.
+fn two_words() -> (Arc<Ground>, Front) {
     let ground = Arc::new(Ground::new(128, 1));
     ground.ensure(Block::containing(Granule(0), memdesc::Order::ZERO));
     ground.ensure(Block::containing(Granule(64), memdesc::Order::ZERO));
     let front = ground.front();
+    (ground, front)
+}
+
+/// All is out but one granule, in a word of which all else is out: it waits where it
+/// was freed.
+fn waiting() -> (Arc<Ground>, Front, Granule) {
+    let (ground, front) = two_words();
     let first = front.take(&ground, 0).unwrap();
     // So that the claim is of another word.
     (1..128).for_each(|_| assert!(front.take(&ground, 0).is_some()));
@@ -159,10 +165,7 @@ fn r7_twin_closer_does_not_wait_for_what_waits_in_a_full_word() {
 
 /// Two blocks of order 6 are all there is, and a hand keeps one of them.
 fn kept() -> (Arc<Ground>, Front, Block) {
-    let ground = Arc::new(Ground::new(128, 1));
-    ground.ensure(Block::containing(Granule(0), memdesc::Order::ZERO));
-    ground.ensure(Block::containing(Granule(64), memdesc::Order::ZERO));
-    let front = ground.front();
+    let (ground, front) = two_words();
     let freed = ground.alloc_warm(&front, 6).unwrap();
     front.free(&ground, freed);
     assert!(!ground.free_granules().contains(&freed.base().0), "the hand keeps it");

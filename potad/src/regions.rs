@@ -33,7 +33,7 @@ const BUDGET: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 const MISSES: u32 = 32;
 
 /// Places of a word that count as few: to search for it is most of the work.
-const SPARSE: u32 = 4;
+pub(crate) const SPARSE: u32 = 4;
 
 /// Where something fits that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 
 use super::code::{Code, key_of, word_at};
 use crate::forest::{ALIGNED, run_starts};
+use crate::regions::SPARSE;
 use memdesc::sync::atomic::Ordering;
 use memdesc::sync::own::AtomicU64;
 use memdesc::{Block, ORDERS_PER_LEVEL, Order};
@@ -49,12 +50,13 @@ impl Held {
         self.mask.load(Ordering::Relaxed)
     }
 
-    /// Whether at most four places of the word are nobody's, as far as was seen.
+    /// Whether few places of the word are nobody's, as far as was seen: as few as make a
+    /// search note the words of a region.
     #[inline(always)]
     pub(super) fn is_dense(&self) -> bool {
         let free = self.mask() | self.seen.load(Ordering::Relaxed);
         // (Not all processors count bits in one step.)
-        (0..4).fold(free, |left, _| left & left.wrapping_sub(1)) == 0
+        (0..SPARSE).fold(free, |left, _| left & left.wrapping_sub(1)) == 0
     }
 
     /// Whether this holds places of `word`.

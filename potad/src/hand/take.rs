@@ -8,10 +8,9 @@
 //! own: the word that a pair or four had to be searched for is one with room,
 //! and single granules out of it would pin it and leave the holes that they
 //! could have filled. Where the claims have nothing, small blocks come out of a pending
-//! word that is nearly all in use, if the hand has one at home: that is a word which a
-//! search would name, and who replaces one of many blocks at random would else give
-//! each hole away by one read-modify-write and look for it again.
-//! Orders 3 to 5 come out of the pending words that they were
+//! word that is nearly all in use, if the hand has one at home: who replaces one of many
+//! blocks at random would else give each hole away by one read-modify-write, and search
+//! for it again. Orders 3 to 5 come out of the pending words that they were
 //! freed into, as long as these wait, and orders from 6 on first of all are the last
 //! block that was freed. Else higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
@@ -95,7 +94,7 @@ impl Slot {
         if is_claimed { empty.take(Order::ZERO) } else { None }
     }
 
-    /// Takes a small block out of a pending word of which all else is somebody's: the
+    /// Takes a small block out of a pending word of which nearly all is somebody's: the
     /// one that was opened last, else any.
     #[inline]
     fn take_dense(&self, stock: &Stock, order: Order) -> Option<Code> {
