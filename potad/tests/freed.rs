@@ -83,6 +83,7 @@ fn with_a_hole_nearby(
     order: Order,
 ) -> (Vec<Option<BareBlock>>, Granule) {
     let mut live = fill(hand, order);
+    replace_one_by_one(hand, &mut live, order);
     let [hole] = free_at(other, &mut live, [60 * 64])[..] else { unreachable!("one") };
     other.flush();
     (live, hole)
@@ -102,6 +103,20 @@ fn free_at<const N: usize>(
         Granule(at)
     };
     at.map(free).to_vec()
+}
+
+/// Replaces the first block of each of 16 words, one by one, of a resource that is full: the
+/// hand learns that a claim brings it nothing else.
+fn replace_one_by_one(hand: &mut Hand, live: &mut [Option<BareBlock>], order: Order) {
+    let begins_a_word = |block: &BareBlock| block.base().0.is_multiple_of(64);
+    let firsts = live.iter_mut().filter(|block| block.as_ref().is_some_and(begins_a_word));
+    for first in firsts.skip(40).take(16) {
+        let block = first.take().unwrap();
+        let at = block.base();
+        hand.free_bare(block).unwrap();
+        *first = Some(hand.alloc_bare(order).unwrap());
+        assert_eq!(first.as_ref().map(BareBlock::base), Some(at), "nothing else is free");
+    }
 }
 
 #[test]

@@ -46,6 +46,43 @@ impl Ahead {
     }
 }
 
+/// How many granules a claim of order 0 has brought of late.
+///
+/// A mean, in which each claim counts an eighth of what is left, and none for more than
+/// [`MUCH`](Self::MUCH).
+#[derive(Debug)]
+pub(super) struct Brought {
+    /// In eighths of a granule.
+    mean: AtomicU64,
+}
+
+impl Brought {
+    /// As good as a whole word.
+    const MUCH: u64 = 8;
+    /// A claim that brings no more costs more, for each granule, than to take it out of
+    /// what waits.
+    const LITTLE: u64 = 3;
+
+    /// Nothing is known yet.
+    pub(super) fn nothing() -> Self {
+        Self { mean: AtomicU64::new(0) }
+    }
+
+    /// Notes what the claim has now.
+    #[inline(always)]
+    pub(super) fn note(&self, claim: &Held) {
+        let granules = u64::from(claim.mask().count_ones());
+        let mean = self.mean.load(Ordering::Relaxed);
+        self.mean.store(mean - mean / 8 + granules.min(Self::MUCH), Ordering::Relaxed);
+    }
+
+    /// Whether it was little.
+    #[inline(always)]
+    pub(super) fn is_little(&self) -> bool {
+        self.mean.load(Ordering::Relaxed) < 8 * Self::LITTLE
+    }
+}
+
 impl Slot {
     /// Claims a word where the hand's class is at home, or may be; `false` if
     /// the search found none.

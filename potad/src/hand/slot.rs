@@ -44,7 +44,7 @@
 use super::held::Held;
 use super::kept::Kept;
 use super::orders::Orders;
-use super::place::Ahead;
+use super::place::{Ahead, Brought};
 use crate::placement::Class;
 use lookup::Leaf;
 use memdesc::sync::atomic::Ordering;
@@ -97,6 +97,8 @@ pub(crate) struct Slot {
     pub(crate) near: AtomicU64,
     /// Words that the next refills look into before they search.
     pub(super) trail: Ahead,
+    /// What claims have brought of late.
+    pub(super) brought: Brought,
     warm: [AtomicU64; LEVELS as usize],
     pub(super) orders: Orders,
     /// For each level: the reporter's count of marks when nothing below the warm
@@ -127,6 +129,7 @@ impl Slot {
             last: AtomicU64::new(0),
             near: AtomicU64::new(near),
             trail: Ahead::nothing(),
+            brought: Brought::nothing(),
             warm: core::array::from_fn(|_| AtomicU64::new(NONE)),
             orders: Orders::new(near),
             bare: core::array::from_fn(|_| AtomicU64::new(NEVER)),

@@ -10,9 +10,10 @@
 //! could have filled. Where the claims have nothing, small blocks come out of a pending
 //! word that is nearly all in use, if the hand has one at home: who replaces one of many
 //! blocks at random would else give each hole away by one read-modify-write, and search
-//! for it again. Orders 3 to 5 come out of the pending words that they were
-//! freed into, as long as these wait, and orders from 6 on first of all are the last
-//! block that was freed. Else higher orders take one
+//! for it again. Single granules do so only while claims bring few of them: who gets
+//! several by a claim is better off with it. Orders 3 to 5 come out of the pending words
+//! that they were freed into, as long as these wait, and orders from 6 on first of all are
+//! the last block that was freed. Else higher orders take one
 //! compare-exchange in the level's warm word, which is not merged while it is
 //! warm: without that, a pair out of an all-free resource would split and merge
 //! every level each time. Where that has nothing, words that the same order was
@@ -28,7 +29,7 @@
 //! | operation | RMW |
 //! |---|---|
 //! | orders 0-2 while a claim fits | 0 |
-//! | orders 0-2 while a pending word that is nearly all in use fits | 0 |
+//! | orders 0-2 while a pending word that is nearly all in use fits, order 0 while claims bring little | 0 |
 //! | refill of 64 granules | 1, and 1 for a claim that is given back |
 //! | orders 3-5 while a pending word fits | 0 |
 //! | orders 6-63, the last block freed | 0 |
@@ -84,14 +85,23 @@ impl Slot {
     /// which that is.
     #[inline(never)]
     fn take_next(&self, stock: &Stock, order: Order) -> Option<Code> {
-        let waiting = self.take_dense(stock, order);
-        if waiting.is_some() || order != Order::ZERO {
-            return waiting;
+        if order != Order::ZERO || self.brought.is_little() {
+            let waiting = self.take_dense(stock, order);
+            if waiting.is_some() {
+                return waiting;
+            }
+        }
+        if order != Order::ZERO {
+            return None;
         }
         let empty = &self.claims[SINGLES];
         let is_claimed =
             self.claim_pending(stock, empty, Order::ZERO) || self.claim_on_trail(stock, empty);
-        if is_claimed { empty.take(Order::ZERO) } else { None }
+        if !is_claimed {
+            return None;
+        }
+        self.brought.note(empty);
+        empty.take(Order::ZERO)
     }
 
     /// Takes a small block out of a pending word of which nearly all is somebody's: the
@@ -362,6 +372,16 @@ impl Slot {
     #[inline(never)]
     pub(super) fn refill(&self, stock: &Stock, order: Order) -> Result<bool, OutOfMemory> {
         let victim = &self.claims[claim_for(order)];
+        let is_claimed = self.claim_anew(stock, victim, order)?;
+        if order == Order::ZERO {
+            self.brought.note(victim);
+        }
+        Ok(is_claimed)
+    }
+
+    /// Claims another word in the place of what `victim` holds.
+    #[inline]
+    fn claim_anew(&self, stock: &Stock, victim: &Held, order: Order) -> Result<bool, OutOfMemory> {
         if let Some((word, mask)) = victim.release() {
             self.give_word(stock, word, mask);
         }
