@@ -5,6 +5,8 @@
 //! A refill claims a word of the region that the search names, and makes the
 //! region a home of the hand's class. What the search names is nobody's:
 //! somebody else may take it first, and then it is asked again, a few times.
+//! Each slot keeps the mean of what its last claims of order 0 brought, for
+//! [`take`](super::take) to weigh a claim against what waits.
 //!
 //! # Sharing
 //!
@@ -186,4 +188,45 @@ impl Slot {
 fn whole_of(word: u64) -> Block {
     let order = Order::new(ORDERS_PER_LEVEL).unwrap_or(Order::ZERO);
     Block::containing(Granule(word << ORDERS_PER_LEVEL), order)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Notes `times` claims of so many granules.
+    fn note(brought: &Brought, granules: u32, times: u32) {
+        let claim = Held::empty();
+        claim.set(3, u64::MAX >> (64 - granules));
+        (0..times).for_each(|_| brought.note(&claim));
+    }
+
+    #[test]
+    fn what_claims_have_brought_is_little_until_some_bring_three() {
+        let brought = Brought::nothing();
+        assert!(brought.is_little(), "nothing is known yet");
+        for granules in [1, 2] {
+            note(&brought, granules, 100);
+            assert!(brought.is_little(), "{granules}");
+        }
+        note(&brought, 3, 100);
+        assert!(!brought.is_little(), "three are not");
+    }
+
+    #[test]
+    fn two_claims_of_many_are_not_heard_and_eleven_of_one_are() {
+        let brought = Brought::nothing();
+        note(&brought, 1, 100);
+        note(&brought, 64, 2);
+        assert!(brought.is_little(), "two whole words");
+        note(&brought, 64, 1);
+        assert!(!brought.is_little(), "three");
+        // A whole word is no more than eight granules, however many there were.
+        note(&brought, 64, 100);
+        for claims in 0..11 {
+            assert!(!brought.is_little(), "{claims} claims of one");
+            note(&brought, 1, 1);
+        }
+        assert!(brought.is_little());
+    }
 }
