@@ -75,8 +75,8 @@ fn what_merged_or_was_taken_meanwhile_is_passed_by() {
     assert_eq!(ram.validate(), Ok(32 * WORD));
 }
 
-/// A full resource of small blocks, and a hole that `other` has left in the last region,
-/// where the hand is.
+/// A full resource of small blocks, some of which were replaced one by one, and a hole that
+/// `other` has left in the last region, where the hand is.
 fn with_a_hole_nearby(
     hand: &mut Hand,
     other: &mut Hand,

@@ -50,8 +50,8 @@ impl Ahead {
 
 /// How many granules a claim of order 0 has brought of late.
 ///
-/// A mean, in which each claim counts an eighth of what is left, and none for more than
-/// [`MUCH`](Self::MUCH).
+/// A mean, in which the last claim counts an eighth, and none for more than
+/// [`MUCH`](Self::MUCH). One that was tried and got nothing brought none.
 #[derive(Debug)]
 pub(super) struct Brought {
     /// In eighths of a granule.
@@ -61,8 +61,8 @@ pub(super) struct Brought {
 impl Brought {
     /// As good as a whole word.
     const MUCH: u64 = 8;
-    /// A claim that brings no more costs more, for each granule, than to take it out of
-    /// what waits.
+    /// Where claims bring fewer, what waits is looked at first (chosen by measuring:
+    /// two made typed churn slower, four changed nothing).
     const LITTLE: u64 = 3;
 
     /// Nothing is known yet.
